@@ -1,0 +1,1 @@
+"""The Beam side of Tallyflow: jobs that count and aggregate files. Imports no Airflow."""
