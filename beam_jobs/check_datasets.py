@@ -1,0 +1,147 @@
+"""Checks dataset files, their queries included, without reading any data.
+
+    python -m beam_jobs.check_datasets dags/datasets
+
+Exits with 0 when all are good, with 2 when one is not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import duckdb
+
+from beam_jobs.dataset import Dataset, DatasetError, dataset_files, line_of, load_dataset
+from beam_jobs.dataset import render_problem as render
+from beam_jobs.dataset_schema import render_schema
+from beam_jobs.errors import QueryError
+from beam_jobs.partition_paths import path_columns
+from beam_jobs.sql import parse_query, plan_query
+from beam_jobs.yaml_document import FieldPath, Problem
+
+_EXAMPLE = """\
+example:
+  python -m beam_jobs.check_datasets                             every dataset of dags/datasets
+  python -m beam_jobs.check_datasets dags/datasets/flights.yaml  one dataset
+
+  A good dataset prints a line such as
+    ok flights: 3 aggregates
+  and a mistake one such as
+    dags/datasets/flights.yaml:7: aggregate: unknown field; did you mean 'aggregates'?
+
+After a change to the fields of a dataset, publish the schema that editors complete them by:
+  python -m beam_jobs.check_datasets --write_schema docs/dataset.schema.json
+
+exit status:
+  0  every dataset is good
+  2  at least one is not, or there is none
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit status."""
+    parser = _build_parser()
+    options = parser.parse_args(arguments)
+    if options.write_schema:
+        try:
+            options.write_schema.write_text(render_schema(), encoding="utf-8")
+        except OSError as error:
+            parser.error(f"--write_schema {options.write_schema}: {error.strerror}")
+    status = 0
+    for file in _files(options.paths):
+        try:
+            dataset = check_dataset(file)
+        except DatasetError as error:
+            sys.stderr.write(f"{error}\n")
+            status = error.exit_code
+        else:
+            count = len(dataset.aggregates)
+            noun = "aggregate" if count == 1 else "aggregates"
+            sys.stdout.write(f"ok {dataset.name}: {count} {noun}\n")
+    return status
+
+
+def check_dataset(path: Path) -> Dataset:
+    """Reads a dataset file and checks its column types and queries too.
+
+    Raises:
+        DatasetError: The file cannot be read or has mistakes; it lists all of them.
+    """
+    dataset = load_dataset(path)
+    # A query over columns of unknown types would fail for that reason alone.
+    problems = list(_type_problems(path, dataset)) or list(_query_problems(path, dataset))
+    if problems:
+        raise DatasetError([render(path, problem) for problem in problems])
+    return dataset
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m beam_jobs.check_datasets",
+        description="Check dataset files, their queries included, without reading any data.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "paths",
+        nargs="*",
+        type=Path,
+        default=[Path("dags/datasets")],
+        metavar="PATH",
+        help="dataset files, or folders of them (default: dags/datasets)",
+    )
+    parser.add_argument(
+        "--write_schema",
+        type=Path,
+        metavar="FILE",
+        help="first write the JSON schema of a dataset file to FILE",
+    )
+    return parser
+
+
+def _files(paths: Sequence[Path]) -> Iterator[Path]:
+    """Yields what the paths of the command line stand for; a folder without datasets for itself.
+
+    A file that ends in .yml, which Airflow would overlook, is among them: reading it says so.
+    """
+    for path in paths:
+        yield from (dataset_files(path) + sorted(path.glob("*.yml"))) or [path]
+
+
+def _type_problems(path: Path, dataset: Dataset) -> Iterator[Problem]:
+    for column, kind in (dataset.columns or {}).items():
+        try:
+            duckdb.sqltype(kind)
+            # Of "INT, b INT" the line above reads the INT only.
+            single = len(duckdb.sqltype(f"STRUCT(x {kind})").children) == 1
+        except duckdb.Error as error:
+            what = f": {' '.join(str(error).split())}"
+        else:
+            what = ""
+            if single:
+                continue
+        field: FieldPath = ("columns", column)
+        yield Problem(line_of(path, field), field, f"{kind!r} is not a type of DuckDB{what}")
+
+
+def _query_problems(path: Path, dataset: Dataset) -> Iterator[Problem]:
+    columns = dataset.columns
+    if dataset.format == "text":
+        columns = {"line": "VARCHAR"}
+    for name, aggregate in dataset.aggregates.items():
+        try:
+            if columns is None:
+                parse_query(aggregate.query)
+            else:
+                found = path_columns([dataset.input_pattern(dataset.start_date)])
+                plan_query(aggregate.query, {**columns, "filename": "VARCHAR", **found})
+        except QueryError as error:
+            field: FieldPath = ("aggregates", name, "query")
+            yield Problem(line_of(path, field, error.position), field, error.problem)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

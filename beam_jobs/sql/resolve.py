@@ -1,0 +1,83 @@
+"""What a name in a query stands for: a column of ``input``, or a result column named before it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from beam_jobs.sql.shape import INPUT, Query
+from beam_jobs.sql.syntax import Node, rewrite
+
+
+class Resolver:
+    """Replaces the names of result columns by their expressions, as DuckDB's binder does.
+
+    A name is a column of the source where there is one, else the result column of that name that
+    stands further left.
+    """
+
+    def __init__(self, query: Query, columns: frozenset[str]) -> None:
+        source = query.select["from_table"]
+        self._query = query
+        self._columns = columns
+        self._qualifier = (source["alias"] or INPUT).lower()
+        self._aliases: dict[str, Node] = {}
+        self.items: list[Node] = []
+        for item in query.select["select_list"]:
+            resolved = self.resolve({**item, "alias": ""})
+            self.items.append(resolved)
+            if item["alias"]:
+                self._aliases.setdefault(item["alias"].lower(), resolved)
+
+    def is_result_column(self, expression: Node) -> bool:
+        """Whether an ORDER BY term is the bare name of a result column, which then goes first."""
+        if expression.get("class") != "COLUMN_REF" or len(expression["column_names"]) != 1:
+            return False
+        name = expression["column_names"][0].lower()
+        named = (item["alias"].lower() for item in self._query.select["select_list"])
+        return name in named
+
+    def resolve(self, expression: Any, bound: frozenset[str] = frozenset()) -> Any:
+        """Return an expression that names columns of the source only.
+
+        Args:
+            expression: A node or a list of nodes.
+            bound: Parameters of the lambdas around it, which are no columns.
+
+        Raises:
+            QueryError: A name is neither a column nor a result column (``current_date``, ``rowid``).
+        """
+
+        def replace(node: Node) -> Node | None:
+            if node["class"] == "LAMBDA" and node.get("syntax_type") != "SINGLE_ARROW":
+                parameters = bound | _names(node["lhs"])
+                return {**node, "expr": self.resolve(node["expr"], parameters)}
+            if node["class"] == "COLUMN_REF":
+                return self._column(node, bound)
+            return None
+
+        return rewrite(expression, replace)
+
+    def _column(self, node: Node, bound: frozenset[str]) -> Node:
+        names = node["column_names"]
+        first = names[0].lower()
+        if first in bound:
+            return node
+        if len(names) > 1 and first == self._qualifier and names[1].lower() in self._columns:
+            return {**node, "column_names": names[1:], "alias": ""}
+        if first in self._columns:
+            return {**node, "alias": ""}
+        if len(names) == 1 and first in self._aliases:
+            return self._aliases[first]
+        raise self._query.refuse(
+            node, f"{'.'.join(names)} is no column of the input; write the value itself"
+        )
+
+
+def _names(lambda_parameters: Node) -> frozenset[str]:
+    """Return the parameters of a lambda: one name, or a row of names."""
+    if lambda_parameters["class"] == "COLUMN_REF":
+        return frozenset({lambda_parameters["column_names"][0].lower()})
+    return frozenset(
+        argument["expression"]["column_names"][0].lower()
+        for argument in lambda_parameters["arguments"]
+    )

@@ -1,0 +1,63 @@
+"""States: the mergeable partial results of a query, as Arrow tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import duckdb
+import pyarrow as pa
+
+from beam_jobs.session import open_session
+from beam_jobs.sql.plan import Plan, create_input, create_states
+from beam_jobs.sql.split import AGGREGATED, STATES
+
+
+def partial_states(session: duckdb.DuckDBPyConnection, plan: Plan) -> pa.Table:
+    """Compute the states of one block, whose rows are the session's table ``input``.
+
+    Returns:
+        One row per group of the block; without GROUP BY one row, also for no rows.
+    """
+    return session.sql(plan.partial).to_arrow_table()
+
+
+def finalize(plan: Plan, blocks: Iterable[pa.Table], scratch: str | None = None) -> pa.Table:
+    """Merge the states of all blocks and compute the query's result.
+
+    Args:
+        plan: The plan that the states were computed with.
+        blocks: The states of each block, in the order of the input: ``first``, ``list`` and their
+            like depend on it, and so do the last digits of floating-point sums.
+        scratch: Folder for spilling.
+
+    Returns:
+        The result, with the query's column names, types and row order.
+    """
+    session = open_session(scratch=scratch)
+    create_input(session, plan.columns)
+    create_states(session, plan)
+    rows = 0
+    for block in blocks:
+        if block.num_rows:
+            session.register("block", block)
+            session.execute(f"INSERT INTO {STATES} FROM block")
+            session.unregister("block")
+            rows += block.num_rows
+    if not rows:
+        # No row was aggregated at all: what the result is then, the query itself says best.
+        return session.sql(plan.query).to_arrow_table()
+    session.execute(f"CREATE TABLE {AGGREGATED} AS {plan.merge}")
+    return session.sql(plan.final).to_arrow_table()
+
+
+def to_bytes(states: pa.Table) -> bytes:
+    """Return an Arrow table as the bytes of an Arrow IPC stream."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, states.schema) as writer:
+        writer.write_table(states)
+    return bytes(sink.getvalue())
+
+
+def from_bytes(stream: bytes) -> pa.Table:
+    """Return the Arrow table of an Arrow IPC stream."""
+    return pa.ipc.open_stream(stream).read_all()
