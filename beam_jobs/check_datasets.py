@@ -12,12 +12,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import duckdb
-
+from beam_jobs.casts import is_type
 from beam_jobs.dataset import Dataset, DatasetError, dataset_files, line_of, load_dataset
 from beam_jobs.dataset import render_problem as render
 from beam_jobs.dataset_schema import render_schema
 from beam_jobs.errors import QueryError
+from beam_jobs.layout import Layout
 from beam_jobs.partition_paths import path_columns
 from beam_jobs.sql import parse_query, plan_query
 from beam_jobs.yaml_document import FieldPath, Problem
@@ -113,18 +113,10 @@ def _files(paths: Sequence[Path]) -> Iterator[Path]:
 
 def _type_problems(path: Path, dataset: Dataset) -> Iterator[Problem]:
     for column, kind in (dataset.columns or {}).items():
-        try:
-            duckdb.sqltype(kind)
-            # Of "INT, b INT" the line above reads the INT only.
-            single = len(duckdb.sqltype(f"STRUCT(x {kind})").children) == 1
-        except duckdb.Error as error:
-            what = f": {' '.join(str(error).split())}"
-        else:
-            what = ""
-            if single:
-                continue
-        field: FieldPath = ("columns", column)
-        yield Problem(line_of(path, field), field, f"{kind!r} is not a type of DuckDB{what}")
+        if not is_type(kind):
+            field: FieldPath = ("columns", column)
+            text = f"{kind!r} is not a type of DuckDB, such as VARCHAR or DECIMAL(10, 2)"
+            yield Problem(line_of(path, field), field, text)
 
 
 def _query_problems(path: Path, dataset: Dataset) -> Iterator[Problem]:
@@ -136,11 +128,13 @@ def _query_problems(path: Path, dataset: Dataset) -> Iterator[Problem]:
             if columns is None:
                 parse_query(aggregate.query)
             else:
-                found = path_columns([dataset.input_pattern(dataset.start_date)])
-                plan_query(aggregate.query, {**columns, "filename": "VARCHAR", **found})
+                in_path = path_columns([dataset.input_pattern(dataset.start_date)])
+                layout = Layout(dataset.format or "csv", columns, in_path)
+                plan_query(aggregate.query, layout.input_columns)
         except QueryError as error:
             field: FieldPath = ("aggregates", name, "query")
-            yield Problem(line_of(path, field, error.position), field, error.problem)
+            text = " ".join(error.problem.split())
+            yield Problem(line_of(path, field, error.position), field, text)
 
 
 if __name__ == "__main__":

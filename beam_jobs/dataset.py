@@ -145,8 +145,8 @@ class Dataset(BaseModel):
     columns: Mapping[Annotated[str, StringConstraints(min_length=1)], Text] | None = Field(
         default=None,
         min_length=1,
-        description="DuckDB types of the columns by name; those not named are detected. "
-        "With them, `check_datasets` finds misspelled columns in the queries.",
+        description="DuckDB types of the columns by name, of all that the queries use; with "
+        "them, `check_datasets` finds misspelled columns. Left out, they are detected.",
         examples=[{"origin": "VARCHAR", "dep_delay": "INTEGER"}],
     )
     aggregates: Mapping[
@@ -242,12 +242,15 @@ def load_dataset(path: Path) -> Dataset:
         if "name" in document.value:
             text = f"the dataset has the file's name, {path.stem!r}; delete this line"
             problems.append(Problem(document.line(("name",)), ("name",), text))
-        known = {problem.path for problem in problems}
         try:
             dataset = Dataset.model_validate({**document.value, "name": path.stem})
         except ValidationError as error:
-            found = [explain(detail, _fields(detail["loc"]), document) for detail in error.errors()]
-            problems += [problem for problem in found if problem.path not in known]
+            # What is said above about the name, and about fields without a value, is enough.
+            problems += [
+                explain(detail, _fields(detail["loc"]), document)
+                for detail in error.errors()
+                if detail["loc"] != ("name",) and detail["input"] is not None
+            ]
     elif not problems:
         what = "the file is empty" if document.value is None else "the file holds no fields"
         problems.append(
@@ -274,8 +277,8 @@ def line_of(path: Path, field: FieldPath, position: int | None = None) -> int:
 
 
 def render_problem(path: Path, problem: Problem) -> str:
-    """Renders a problem of a dataset file as ``file:line: field: what``."""
-    field = ".".join(map(str, problem.path))
+    """Renders a problem of a dataset file as ``file:line: field: what``, in one line."""
+    field = ".".join(map(str, problem.path)).replace("\n", "\\n")
     return ": ".join(filter(None, (f"{path}:{problem.line}", field, problem.text)))
 
 

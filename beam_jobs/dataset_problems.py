@@ -46,19 +46,18 @@ def explain(
         text = f"{error['input']!r} {_PREDICATES[error['type']]}"
     elif error["type"] == "missing":
         example = fields[str(path[-1])].examples
-        text = "is missing; add it" + (f", as in  {path[-1]}: {example[0]}" if example else "")
+        text = "is missing; add it" + (f", as in '{path[-1]}: {example[0]}'" if example else "")
     elif error["type"] == "extra_forbidden":
-        text = f"unknown field; {suggest(str(path[-1]), fields)}"
+        near = _did_you_mean(path[-1], fields) or f"; the fields are {', '.join(fields)}"
+        text = f"unknown field{near}"
     else:
         text = f"{document.shown(path)} {_predicate(error, document, path)}"
     return Problem(document.line(path), path, text)
 
 
-def suggest(name: str, names: Iterable[str]) -> str:
-    """Points from a wrong name to the nearest of the valid ones, or to all of them."""
-    valid = list(names)
-    nearest = difflib.get_close_matches(name.lower(), valid, n=1)
-    return f"did you mean {nearest[0]!r}?" if nearest else f"valid are {', '.join(valid)}"
+def _did_you_mean(value: object, names: Iterable[str]) -> str:
+    nearest = difflib.get_close_matches(str(value).lower(), list(names), n=1)
+    return f"; did you mean {nearest[0]!r}?" if nearest else ""
 
 
 def _predicate(error: ErrorDetails, document: YamlDocument, path: FieldPath) -> str:
@@ -68,7 +67,7 @@ def _predicate(error: ErrorDetails, document: YamlDocument, path: FieldPath) -> 
             return str(context["error"])
         case "literal_error":
             valid = re.findall(r"'(\w+)'", context["expected"])
-            return f"is not one of {', '.join(valid)}; {suggest(str(error['input']), valid)}"
+            return f"is not one of {', '.join(valid)}{_did_you_mean(error['input'], valid)}"
         case "string_type":
             if kind := document.misread_as(path):
                 return f"is read by YAML as {kind}; quote it: '{document.shown(path)}'"

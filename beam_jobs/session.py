@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 import duckdb
 
-MEMORY_LIMIT_VARIABLE = "TALLYFLOW_MEMORY_LIMIT"
-DEFAULT_MEMORY_LIMIT = "2GB"
+# Beyond this a session spills to its scratch folder.
+MEMORY_LIMIT = "2GB"
 
 
 def quote_text(text: str) -> str:
@@ -36,10 +35,9 @@ def open_session(readable: Sequence[str] = (), scratch: str | None = None) -> du
     """
     connection = duckdb.connect(":memory:")
     paths = ", ".join(quote_text(path) for path in readable)
-    memory = os.environ.get(MEMORY_LIMIT_VARIABLE, DEFAULT_MEMORY_LIMIT)
     for setting in (
         "threads = 1",
-        f"memory_limit = {quote_text(memory)}",
+        f"memory_limit = {quote_text(MEMORY_LIMIT)}",
         f"temp_directory = {quote_text(scratch or '')}",
         "autoinstall_known_extensions = false",
         "autoload_known_extensions = false",

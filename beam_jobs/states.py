@@ -7,18 +7,26 @@ from collections.abc import Iterable
 import duckdb
 import pyarrow as pa
 
+from beam_jobs.errors import InputError, TallyflowError
 from beam_jobs.session import open_session
 from beam_jobs.sql.plan import Plan, create_input, create_states
 from beam_jobs.sql.split import AGGREGATED, STATES
+from beam_jobs.sql.syntax import duckdb_error
 
 
-def partial_states(session: duckdb.DuckDBPyConnection, plan: Plan) -> pa.Table:
+def partial_states(session: duckdb.DuckDBPyConnection, plan: Plan, file: str) -> pa.Table:
     """Compute the states of one block, whose rows are the session's table ``input``.
 
     Returns:
         One row per group of the block; without GROUP BY one row, also for no rows.
+
+    Raises:
+        InputError: The query fails on the block's values, for instance in a cast; it names `file`.
     """
-    return session.sql(plan.partial).to_arrow_table()
+    try:
+        return session.sql(plan.partial).to_arrow_table()
+    except duckdb.Error as error:
+        raise InputError(f"{file}: the query fails on its values: {_reason(error)}") from error
 
 
 def finalize(plan: Plan, blocks: Iterable[pa.Table], scratch: str | None = None) -> pa.Table:
@@ -32,22 +40,35 @@ def finalize(plan: Plan, blocks: Iterable[pa.Table], scratch: str | None = None)
 
     Returns:
         The result, with the query's column names, types and row order.
+
+    Raises:
+        TallyflowError: The query fails on the aggregated values, for instance in a cast.
     """
     session = open_session(scratch=scratch)
     create_input(session, plan.columns)
     create_states(session, plan)
-    rows = 0
-    for block in blocks:
-        if block.num_rows:
-            session.register("block", block)
-            session.execute(f"INSERT INTO {STATES} FROM block")
-            session.unregister("block")
-            rows += block.num_rows
-    if not rows:
-        # No row was aggregated at all: what the result is then, the query itself says best.
-        return session.sql(plan.query).to_arrow_table()
-    session.execute(f"CREATE TABLE {AGGREGATED} AS {plan.merge}")
-    return session.sql(plan.final).to_arrow_table()
+    try:
+        rows = sum(_insert(session, block) for block in blocks)
+        if not rows:
+            # No row was aggregated at all: what the result is then, the query itself says best.
+            return session.sql(plan.query).to_arrow_table()
+        session.execute(f"CREATE TABLE {AGGREGATED} AS {plan.merge}")
+        return session.sql(plan.final).to_arrow_table()
+    except duckdb.Error as error:
+        raise TallyflowError(f"the query fails on its aggregates: {_reason(error)}") from error
+
+
+def _insert(session: duckdb.DuckDBPyConnection, block: pa.Table) -> int:
+    """Add the states of a block; returns how many rows they have."""
+    if block.num_rows:
+        session.register("block", block)
+        session.execute(f"INSERT INTO {STATES} FROM block")
+        session.unregister("block")
+    return int(block.num_rows)
+
+
+def _reason(error: duckdb.Error) -> str:
+    return " ".join(str(duckdb_error(error)["exception_message"]).split())
 
 
 def to_bytes(states: pa.Table) -> bytes:

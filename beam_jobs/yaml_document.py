@@ -20,12 +20,13 @@ FieldPath = tuple[str | int, ...]
 
 _SHOWN_CHARACTERS = 80
 _DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+_TAG = "tag:yaml.org,2002:"
 _KINDS = {
-    "tag:yaml.org,2002:bool": "a boolean",
-    "tag:yaml.org,2002:float": "a number",
-    "tag:yaml.org,2002:int": "a number",
-    "tag:yaml.org,2002:null": "no value",
-    "tag:yaml.org,2002:timestamp": "a date",
+    f"{_TAG}bool": "a boolean",
+    f"{_TAG}float": "a number",
+    f"{_TAG}int": "a number",
+    f"{_TAG}null": "no value",
+    f"{_TAG}timestamp": "a date",
 }
 _SYNTAX_REMEDY = (
     "check the indentation (spaces only) and the brackets, and quote text that holds ': ' or ' #' "
@@ -137,7 +138,7 @@ def read_yaml(text: str) -> YamlDocument:
         reader.add(mark.line + 1 if mark else 1, (), f"not valid YAML: {what}{remedy}")
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        reader.add(line, (), f"holds the control character {error.character!r}; remove it")
+        reader.add(line, (), f"holds the control character {error.character:#04x}; remove it")
     except RecursionError:
         reader.add(1, (), "not read: its values are nested hundreds of levels deep")
     return YamlDocument(text, value, tuple(reader.problems), reader.entries)
@@ -157,7 +158,7 @@ class _Loader(yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
             problem = "anchors (&name) and aliases (*name) are not supported; repeat the value"
         elif event.tag is not None:
-            problem = f"the tag {event.tag} is not supported; remove it"
+            problem = f"the tag {event.tag.replace(_TAG, '!!')} is not supported; remove it"
         if problem:
             raise _UnsupportedError(problem=problem, problem_mark=event.start_mark)
         return super().compose_node(parent, index)
@@ -165,7 +166,7 @@ class _Loader(yaml.SafeLoader):
 
 # To PyYAML 1e3 is text, to YAML 1.2, and with it to most editors, a number.
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
+    f"{_TAG}float",
     re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$"),
     list("-+.0123456789"),
 )

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import duckdb
 
+from beam_jobs.casts import is_type
 from beam_jobs.errors import QueryError, UsageError
 from beam_jobs.session import open_session, quote_name
 from beam_jobs.sql import functions
@@ -56,11 +57,10 @@ def create_input(session: duckdb.DuckDBPyConnection, columns: Mapping[str, str])
         UsageError: A column's type is none that DuckDB knows.
     """
     for name, kind in columns.items():
-        try:
-            session.execute(f"SELECT NULL::{kind}")
-        except duckdb.Error as error:
-            problem = duckdb_error(error)["exception_message"]
-            raise UsageError(f"column {name}: {kind!r} is no DuckDB type: {problem}") from error
+        if not is_type(kind):
+            raise UsageError(
+                f"column {name}: {kind!r} is not a type of DuckDB, such as VARCHAR or DECIMAL(10, 2)"
+            )
     listed = ", ".join(f"{quote_name(name)} {kind}" for name, kind in columns.items())
     session.execute(f"CREATE TABLE {INPUT}({listed})")
 

@@ -69,8 +69,8 @@ def parse_select(query: str) -> Node:
         second = len(statements[0].query)
         second += len(query[second:]) - len(query[second:].lstrip())
         raise QueryError("only one statement is allowed; remove what follows the ;", query, second)
-    row = _parser().execute("SELECT json_serialize_sql(?::VARCHAR)", [query]).fetchone()
-    parsed = json.loads(row[0]) if row else {"error": True, "error_message": "no answer"}
+    ((text,),) = _parser().execute("SELECT json_serialize_sql(?::VARCHAR)", [query]).fetchall()
+    parsed = json.loads(text)
     if parsed["error"]:
         if parsed.get("error_type") == "not implemented":
             raise QueryError("only SELECT is allowed: a query may read input and nothing else", query, 0)
@@ -87,10 +87,9 @@ def parse_select(query: str) -> Node:
 def print_select(node: Node) -> str:
     """Return the SQL text of a query node."""
     document = {"error": False, "statements": [{"node": node, "named_param_map": []}]}
-    row = _parser().execute("SELECT json_deserialize_sql(?::JSON)", [json.dumps(document)]).fetchone()
-    if row is None:
-        raise AssertionError("DuckDB printed nothing for a query that it parsed")
-    return str(row[0])
+    print_sql = "SELECT json_deserialize_sql(?::JSON)"
+    ((text,),) = _parser().execute(print_sql, [json.dumps(document)]).fetchall()
+    return str(text)
 
 
 def print_expression(expression: Node) -> str:

@@ -1,0 +1,136 @@
+"""What the command lines of all jobs share: their common options, strictness, errors and exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from beam_jobs.errors import TallyflowError
+from beam_jobs.results import check_result_ending
+
+LOCAL_RUNNER = "DirectRunner"
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """A parsed command line.
+
+    Attributes:
+        job: The job's own options.
+        beam: The options that are Beam's, as they were given.
+    """
+
+    job: argparse.Namespace
+    beam: tuple[str, ...]
+
+
+def job_parser(module: str, description: str, epilog: str) -> argparse.ArgumentParser:
+    """Return a parser with the options that every job has."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {module}",
+        description=description,
+        epilog=epilog + _EXIT_STATUS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    running = parser.add_argument_group("running")
+    running.add_argument(
+        "--runner",
+        default=LOCAL_RUNNER,
+        metavar="RUNNER",
+        help=f"where the job runs: {LOCAL_RUNNER} on this machine (default), DataflowRunner on "
+        "Dataflow, or another runner of Beam's; Beam's own options, such as --project, --region "
+        "and --temp_location, may follow",
+    )
+    bad_input = parser.add_argument_group("bad input")
+    bad_input.add_argument(
+        "--max_rejects",
+        type=natural_number,
+        default=None,
+        metavar="N",
+        help="how many malformed records are set aside before the job fails (default: 0)",
+    )
+    bad_input.add_argument(
+        "--allow_empty",
+        action="store_true",
+        help="where no file matches, give an empty result instead of an error",
+    )
+    return parser
+
+
+_EXIT_STATUS = """
+exit status:
+  0  the result is complete
+  1  the work failed: a file cannot be read, too many malformed records, the output cannot be written
+  2  the call has to change: an option, the query, or a pattern that matches no file
+"""
+
+
+def natural_number(text: str) -> int:
+    """Return a number from 0, for argparse."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0")
+    return int(text)
+
+
+def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> Arguments:
+    """Parse a command line; an option that is neither the job's nor Beam's ends the process.
+
+    Raises:
+        SystemExit: With status 2, after an error message.
+    """
+    job, beam = parser.parse_known_args(argv)
+    if beam:
+        _check_beam_options(parser, beam)
+    return Arguments(job, tuple(beam))
+
+
+def _check_beam_options(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> None:
+    """Refuse what Beam would drop with a warning. Imports Beam, which takes over a second."""
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    beam_parser = argparse.ArgumentParser(
+        prog=parser.prog, add_help=False, allow_abbrev=False, conflict_handler="resolve"
+    )
+    for options in PipelineOptions.__subclasses__():
+        options._add_argparse_args(beam_parser)  # noqa: SLF001  (the way Beam's own parser is built)
+    _, unknown = beam_parser.parse_known_args(arguments)
+    if unknown:
+        known = [*parser._option_string_actions, *beam_parser._option_string_actions]  # noqa: SLF001
+        name = unknown[0].split("=")[0]
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        parser.error(f"{unknown[0]} is an option neither of this job nor of Beam{hint}")
+
+
+def check_output(parser: argparse.ArgumentParser, output: str | None, runner: str) -> None:
+    """Refuse an output that cannot be written as asked, before any work is done.
+
+    Raises:
+        UsageError: Its ending names no format.
+        SystemExit: With status 2: there is none, and the job does not run on this machine.
+    """
+    if output is None:
+        if runner != LOCAL_RUNNER:
+            parser.error(f"--output is needed with --runner={runner}: only a local run prints a table")
+    else:
+        check_result_ending(output)
+
+
+def run_main(main: Callable[[Sequence[str]], None]) -> None:
+    """Run a job's main function as a process: its errors become one message and an exit status."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        main(sys.argv[1:])
+    except TallyflowError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read the output, as `head` does, has seen enough.
+        sys.exit(0)

@@ -1,0 +1,134 @@
+"""Runs queries over files as one Beam pipeline, and says how it went."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from beam_jobs.errors import InputError, TallyflowError, UsageError
+from beam_jobs.files import InputFile, delete_file, match_files
+from beam_jobs.layout import Layout
+from beam_jobs.options import LOCAL_RUNNER
+from beam_jobs.sql import Plan
+from beam_jobs.sql.functions import APPROXIMATE
+
+_LOG = logging.getLogger(__name__)
+
+# Beam's default local runner starts a server that it downloads; this one runs in the process.
+_LOCAL_RUNNER_CLASS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+# How a worker's exception reads in the text of the one that Beam raises for it.
+_WORKER_ERROR = re.compile(r"beam_jobs\.errors\.(\w+): (.*?)(?: \[while running|\Z)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: files in, one result per query out.
+
+    Attributes:
+        files: The files to read, fixed for the run.
+        layout: How they are read.
+        plans: The queries, by the path of the result.
+        rejects_path: Where the rejects go; None for nowhere.
+        max_rejects: How many rejects are allowed.
+    """
+
+    files: Sequence[InputFile]
+    layout: Layout
+    plans: Mapping[str, Plan]
+    rejects_path: str | None = None
+    max_rejects: int = 0
+
+
+def find_files(pattern: str, allow_empty: bool) -> list[InputFile]:
+    """Return the files of a run.
+
+    Raises:
+        UsageError: None matches, and that is not allowed.
+    """
+    files = match_files(pattern)
+    if not files and not allow_empty:
+        raise UsageError(
+            f"no file matches {pattern!r}; check the pattern, or allow an empty result with "
+            "--allow_empty"
+        )
+    return files
+
+
+def run(work: Run, runner: str, beam_arguments: Sequence[str]) -> None:
+    """Run and wait for the end; every result is published, or none.
+
+    Raises:
+        TallyflowError: The run failed; what was published before is untouched.
+    """
+    started = time.monotonic()
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    from beam_jobs.transforms import METRICS, AggregateFiles, Target
+
+    local = runner == LOCAL_RUNNER
+    if local:
+        # A worker's traceback is noise here: the error below says what it says.
+        logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+    options = PipelineOptions(
+        list(beam_arguments), runner=_LOCAL_RUNNER_CLASS if local else runner
+    )
+    run_id = uuid.uuid4().hex[:12]
+    targets = [Target(plan, _staged(path, run_id), path) for path, plan in work.plans.items()]
+    with _cleared([target.staged for target in targets]), _worker_errors():
+        pipeline = beam.Pipeline(options=options)
+        _ = (
+            pipeline
+            | "Files" >> beam.Create(list(enumerate(work.files)), reshuffle=False)
+            | AggregateFiles(work.layout, targets, work.rejects_path, work.max_rejects)
+        )
+        result = pipeline.run()
+        result.wait_until_finish()
+    found = result.metrics().query(beam.metrics.MetricsFilter().with_namespace(METRICS))
+    counts = {counter.key.metric.name: counter.result for counter in found["counters"]}
+    for name in sorted({name for plan in work.plans.values() for name in plan.approximate}):
+        _LOG.info("%s is approximate: %s", name, APPROXIMATE[name])
+    _LOG.info(
+        "read %s files, %s bytes, %s rows; %s rejects; %.1f s",
+        *(f"{counts.get(name, 0):,}" for name in ("files", "bytes", "rows", "rejects")),
+        time.monotonic() - started,
+    )
+
+
+def _staged(path: str, run_id: str) -> str:
+    """Return where a result waits: beside its destination, out of the sight of globs over it."""
+    folder, _, name = path.rpartition("/")
+    return f"{folder or '.'}/.{run_id}-{name}"
+
+
+@contextlib.contextmanager
+def _cleared(staged: Sequence[str]) -> Iterator[None]:
+    """Delete what a failed run leaves staged."""
+    try:
+        yield
+    except BaseException:
+        for path in staged:
+            with contextlib.suppress(TallyflowError):
+                delete_file(path)
+        raise
+
+
+@contextlib.contextmanager
+def _worker_errors() -> Iterator[None]:
+    """Raise a worker's own error in place of what Beam makes of it: a longer text, or a traceback."""
+    try:
+        yield
+    except Exception as error:
+        match = _WORKER_ERROR.search(f"beam_jobs.errors.{type(error).__name__}: {error}")
+        if not isinstance(error, TallyflowError):
+            match = _WORKER_ERROR.search(str(error))
+        if match is None:
+            raise
+        kind = InputError if match[1] == InputError.__name__ else TallyflowError
+        raise kind(match[2].strip()) from error
