@@ -1,6 +1,6 @@
-"""Runs SQL over files: one query given on the command line, or all aggregates of a dataset.
+r"""Runs SQL over files: one query given on the command line, or all aggregates of a dataset.
 
-    python -m beam_jobs.aggregate_files --input 'data/flights/date=2013-01-*/*.csv' \\
+    python -m beam_jobs.aggregate_files --input 'data/flights/date=2013-01-*/*.csv' \
         --query 'SELECT origin, count(*) AS flights FROM input GROUP BY origin'
     python -m beam_jobs.aggregate_files --dataset dags/datasets/flights.yaml --date 2013-01-01
 
@@ -78,15 +78,15 @@ def build_parser() -> argparse.ArgumentParser:
     query.add_argument(
         "--input",
         metavar="PATTERN",
-        help="files to read: a path or gs:// URL, with * (within a folder) and ** (across folders); "
+        help="files to read: a path or gs:// URL, with * (within a folder) and ** (any folders); "
         "quote it; with --dataset it stands in for the dataset's own pattern",
     )
     query.add_argument("--query", metavar="SQL", help="SELECT … FROM input …")
     query.add_argument(
         "--output",
         metavar="PATH",
-        help="write the result to this .csv, .jsonl or .parquet file, in place of printing it; with "
-        "--dataset: the folder of the results (default: ROOT/results/<dataset>/date=<date>)",
+        help="write the result to this .csv, .jsonl or .parquet file, in place of printing it; "
+        "with --dataset: the folder of the results (default: ROOT/results/<dataset>/date=<date>)",
     )
     dataset = parser.add_argument_group("a dataset")
     dataset.add_argument("--dataset", metavar="FILE", type=Path, help="the dataset's YAML file")

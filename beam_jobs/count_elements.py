@@ -35,7 +35,9 @@ QUERIES: Mapping[str, str] = MappingProxyType(
         # A word is a run of letters, digits, underscores and apostrophes, in any alphabet.
         "word": r"""
             SELECT word, count(*) AS count
-            FROM (SELECT unnest(regexp_extract_all(line, '[\p{L}\p{M}\p{N}_'']+')) AS word FROM input)
+            FROM (
+                SELECT unnest(regexp_extract_all(line, '[\p{L}\p{M}\p{N}_'']+')) AS word FROM input
+            )
             GROUP BY word ORDER BY count DESC, word""",
     }
 )
@@ -62,7 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--input",
         required=True,
         metavar="PATTERN",
-        help="files to count: a path or gs:// URL, with * (within a folder) and ** (across folders); "
+        help="files to count: a path or gs:// URL, with * (within a folder) and ** (any folders); "
         "quote it, so that the shell leaves it alone; .gz, .bz2 and .zst are decompressed",
     )
     parser.add_argument(

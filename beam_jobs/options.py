@@ -1,4 +1,4 @@
-"""What the command lines of all jobs share: their common options, strictness, errors and exit codes."""
+"""What all jobs' command lines share: common options, strictness, errors and exit codes."""
 
 from __future__ import annotations
 
@@ -43,8 +43,7 @@ def job_parser(module: str, description: str, epilog: str) -> argparse.ArgumentP
         default=LOCAL_RUNNER,
         metavar="RUNNER",
         help=f"where the job runs: {LOCAL_RUNNER} on this machine (default), DataflowRunner on "
-        "Dataflow, or another runner of Beam's; Beam's own options, such as --project, --region "
-        "and --temp_location, may follow",
+        "Dataflow, or another runner of Beam's; Beam's options, such as --project, may follow",
     )
     bad_input = parser.add_argument_group("bad input")
     bad_input.add_argument(
@@ -65,7 +64,7 @@ def job_parser(module: str, description: str, epilog: str) -> argparse.ArgumentP
 _EXIT_STATUS = """
 exit status:
   0  the result is complete
-  1  the work failed: a file cannot be read, too many malformed records, the output cannot be written
+  1  the work failed: a file cannot be read, too many malformed records, no place to write
   2  the call has to change: an option, the query, or a pattern that matches no file
 """
 
@@ -97,10 +96,10 @@ def _check_beam_options(parser: argparse.ArgumentParser, arguments: Sequence[str
         prog=parser.prog, add_help=False, allow_abbrev=False, conflict_handler="resolve"
     )
     for options in PipelineOptions.__subclasses__():
-        options._add_argparse_args(beam_parser)  # noqa: SLF001  (the way Beam's own parser is built)
+        options._add_argparse_args(beam_parser)  # as Beam's own parser is built
     _, unknown = beam_parser.parse_known_args(arguments)
     if unknown:
-        known = [*parser._option_string_actions, *beam_parser._option_string_actions]  # noqa: SLF001
+        known = [*parser._option_string_actions, *beam_parser._option_string_actions]
         name = unknown[0].split("=")[0]
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
@@ -116,7 +115,9 @@ def check_output(parser: argparse.ArgumentParser, output: str | None, runner: st
     """
     if output is None:
         if runner != LOCAL_RUNNER:
-            parser.error(f"--output is needed with --runner={runner}: only a local run prints a table")
+            parser.error(
+                f"--output is needed with --runner={runner}: only a local run prints a table"
+            )
     else:
         check_result_ending(output)
 

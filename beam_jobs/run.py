@@ -9,7 +9,6 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from beam_jobs.errors import InputError, TallyflowError, UsageError
 from beam_jobs.files import InputFile, delete_file, match_files
@@ -76,9 +75,7 @@ def run(work: Run, runner: str, beam_arguments: Sequence[str]) -> None:
     if local:
         # A worker's traceback is noise here: the error below says what it says.
         logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
-    options = PipelineOptions(
-        list(beam_arguments), runner=_LOCAL_RUNNER_CLASS if local else runner
-    )
+    options = PipelineOptions(list(beam_arguments), runner=_LOCAL_RUNNER_CLASS if local else runner)
     run_id = uuid.uuid4().hex[:12]
     targets = [Target(plan, _staged(path, run_id), path) for path, plan in work.plans.items()]
     with _cleared([target.staged for target in targets]), _worker_errors():
@@ -121,7 +118,7 @@ def _cleared(staged: Sequence[str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _worker_errors() -> Iterator[None]:
-    """Raise a worker's own error in place of what Beam makes of it: a longer text, or a traceback."""
+    """Raise a worker's own error in place of what Beam makes of it."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""DuckDB sessions that may run a user's SQL: no files but the named ones, no extensions, no network."""
+"""DuckDB sessions that may run a user's SQL: no files but the named ones, no extensions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ def quote_name(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def open_session(readable: Sequence[str] = (), scratch: str | None = None) -> duckdb.DuckDBPyConnection:
+def open_session(
+    readable: Sequence[str] = (), scratch: str | None = None
+) -> duckdb.DuckDBPyConnection:
     """Open an in-memory DuckDB that is locked before any user's SQL can reach it.
 
     One thread: Beam runs one session per worker thread, and a single thread sees the rows in file

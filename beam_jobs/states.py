@@ -24,7 +24,7 @@ def partial_states(session: duckdb.DuckDBPyConnection, plan: Plan, file: str) ->
         InputError: The query fails on the block's values, for instance in a cast; it names `file`.
     """
     try:
-        return session.sql(plan.partial).to_arrow_table()
+        return _to_arrow(session, plan.partial)
     except duckdb.Error as error:
         raise InputError(f"{file}: the query fails on its values: {_reason(error)}") from error
 
@@ -51,11 +51,16 @@ def finalize(plan: Plan, blocks: Iterable[pa.Table], scratch: str | None = None)
         rows = sum(_insert(session, block) for block in blocks)
         if not rows:
             # No row was aggregated at all: what the result is then, the query itself says best.
-            return session.sql(plan.query).to_arrow_table()
+            return _to_arrow(session, plan.query)
         session.execute(f"CREATE TABLE {AGGREGATED} AS {plan.merge}")
-        return session.sql(plan.final).to_arrow_table()
+        return _to_arrow(session, plan.final)
     except duckdb.Error as error:
         raise TallyflowError(f"the query fails on its aggregates: {_reason(error)}") from error
+
+
+def _to_arrow(session: duckdb.DuckDBPyConnection, query: str) -> pa.Table:
+    table: pa.Table = session.sql(query).to_arrow_table()
+    return table
 
 
 def _insert(session: duckdb.DuckDBPyConnection, block: pa.Table) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +49,7 @@ class Target:
     path: str
 
 
-class ComputeStates(beam.DoFn):  # type: ignore[misc]
+class ComputeStates(beam.DoFn):
     """Reads a file and computes the states of every query over each of its blocks, in one read.
 
     Yields:
@@ -79,7 +79,7 @@ class ComputeStates(beam.DoFn):  # type: ignore[misc]
         self._counters["bytes"].inc(file.size)
 
 
-class FinalizeQuery(beam.DoFn):  # type: ignore[misc]
+class FinalizeQuery(beam.DoFn):
     """Merges the states of one query and writes its result where it waits for publication."""
 
     def __init__(self, targets: Sequence[Target]) -> None:
@@ -99,10 +99,12 @@ class FinalizeQuery(beam.DoFn):  # type: ignore[misc]
         yield number
 
 
-class Publish(beam.DoFn):  # type: ignore[misc]
+class Publish(beam.DoFn):
     """Publishes the staged results of all queries, unless there are too many rejects."""
 
-    def __init__(self, targets: Sequence[Target], rejects_path: str | None, max_rejects: int) -> None:
+    def __init__(
+        self, targets: Sequence[Target], rejects_path: str | None, max_rejects: int
+    ) -> None:
         self._targets = targets
         self._rejects_path = rejects_path
         self._max_rejects = max_rejects
@@ -150,19 +152,26 @@ class Publish(beam.DoFn):  # type: ignore[misc]
 
 def _report_drift(reports: Sequence[BlockReport]) -> None:
     """Log which columns are missing from or new in which files."""
-    for what, kind in (("missing", "read as NULL"), ("ignored", "not in the run's columns, ignored")):
+    for what, kind in (
+        ("missing", "read as NULL"),
+        ("ignored", "not in the run's columns, ignored"),
+    ):
         files: dict[str, list[str]] = {}
         for report in reports:
             for column in getattr(report, what):
                 files.setdefault(column, []).append(report.file)
         for column, found in files.items():
             _LOG.warning(
-                "column %s: %s in %d of the files, the first %s", column, kind, len(found), min(found)
+                "column %s: %s in %d of the files, the first %s",
+                column,
+                kind,
+                len(found),
+                min(found),
             )
 
 
 @dataclass  # not frozen: Beam keeps its own attributes on a transform
-class AggregateFiles(beam.PTransform):  # type: ignore[misc]
+class AggregateFiles(beam.PTransform):
     """Runs queries over files and publishes their results.
 
     Attributes:
@@ -202,5 +211,3 @@ class AggregateFiles(beam.PTransform):  # type: ignore[misc]
                 reports=beam.pvalue.AsList(computed[_REPORTS]),
             )
         )
-
-

@@ -42,10 +42,10 @@ EXPORTS_STATE = frozenset(
     """
     any_value approx_count_distinct approx_quantile arbitrary arg_max arg_max_null
     arg_max_nulls_last arg_min arg_min_null arg_min_nulls_last argmax argmin array_agg avg corr
-    covar_pop covar_samp favg first fsum group_concat kahan_sum kurtosis kurtosis_pop list listagg
-    mad max_by mean median min_by product quantile quantile_cont quantile_disc regr_avgx regr_avgy
-    regr_intercept regr_r2 regr_slope regr_sxx regr_sxy regr_syy sem skewness stddev stddev_pop
-    stddev_samp string_agg sumkahan var_pop var_samp variance
+    covar_pop covar_samp favg first fsum group_concat kahan_sum kurtosis kurtosis_pop list
+    listagg mad max_by mean median min_by product quantile quantile_cont quantile_disc
+    regr_avgx regr_avgy regr_intercept regr_r2 regr_slope regr_sxx regr_sxy regr_syy sem
+    skewness stddev stddev_pop stddev_samp string_agg sumkahan var_pop var_samp variance
     """.split()
 )
 
@@ -102,7 +102,10 @@ class Catalog:
             called = str(node.get("function_name", "")).lower()
             if called in self.aggregates:
                 return f"{name} stands for {macro.body}; write that instead"
-            free = node.get("class") == "COLUMN_REF" and node["column_names"][0] not in macro.parameters
+            free = (
+                node.get("class") == "COLUMN_REF"
+                and node["column_names"][0] not in macro.parameters
+            )
             if called in self.changing or free:  # a free name is current_timestamp or its like
                 return f"{name} gives another value for every block; write the value itself"
         return None
@@ -133,6 +136,4 @@ def catalog() -> Catalog:
 
 def is_aggregate(node: Node) -> bool:
     """Whether a node is the call of an aggregate function (not of a window function)."""
-    return (
-        node.get("class") == "FUNCTION" and node["function_name"].lower() in catalog().aggregates
-    )
+    return node.get("class") == "FUNCTION" and node["function_name"].lower() in catalog().aggregates

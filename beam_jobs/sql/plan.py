@@ -1,6 +1,6 @@
 """Splits an aggregate query into a partial query per block, a merge, and a final query.
 
-    partial   SELECT <group keys>, <state of each aggregate> FROM input WHERE … GROUP BY <group keys>
+    partial   SELECT <group keys>, <state of each aggregate> FROM input WHERE … GROUP BY <keys>
     merge     SELECT <group keys>, <value of each aggregate> FROM states GROUP BY <group keys>
     final     SELECT <the query's expressions> FROM aggregated WHERE <HAVING> QUALIFY … ORDER BY …
 
@@ -22,7 +22,7 @@ from beam_jobs.sql import functions
 from beam_jobs.sql.resolve import Resolver
 from beam_jobs.sql.shape import INPUT, Query, parse_query
 from beam_jobs.sql.split import AGGREGATED, STATES, Split, split_query
-from beam_jobs.sql.syntax import duckdb_error, print_select, query_error
+from beam_jobs.sql.syntax import duckdb_error, parse_select, print_select, query_error
 
 _DESCRIBE = "DESCRIBE "
 
@@ -59,7 +59,8 @@ def create_input(session: duckdb.DuckDBPyConnection, columns: Mapping[str, str])
     for name, kind in columns.items():
         if not is_type(kind):
             raise UsageError(
-                f"column {name}: {kind!r} is not a type of DuckDB, such as VARCHAR or DECIMAL(10, 2)"
+                f"column {name}: {kind!r} is not a type of DuckDB, "
+                "such as VARCHAR or DECIMAL(10, 2)"
             )
     listed = ", ".join(f"{quote_name(name)} {kind}" for name, kind in columns.items())
     session.execute(f"CREATE TABLE {INPUT}({listed})")
@@ -90,7 +91,9 @@ def plan_query(text: str, columns: Mapping[str, str]) -> Plan:
     result = _describe(session, text)
     names = [name for name, _ in result]
     if twice := next((name for name in names if names.count(name) > 1), None):
-        raise QueryError(f"two columns of the result are named {twice}; rename one with AS", text, 0)
+        raise QueryError(
+            f"two columns of the result are named {twice}; rename one with AS", text, 0
+        )
     source_columns = _describe(session, _source_query(query))
     resolver = Resolver(query, frozenset(name.lower() for name, _ in source_columns))
     split = split_query(query, resolver, names)
@@ -121,16 +124,8 @@ def _describe(session: duckdb.DuckDBPyConnection, query: str) -> list[tuple[str,
 
 def _source_query(query: Query) -> str:
     """Return SELECT * over the query's FROM, for the names that its expressions may use."""
-    everything = parse_query(f"SELECT count(*) FROM {INPUT}").select
-    star = {"class": "STAR", "type": "STAR", "alias": "", "relation_name": "", "columns": False}
-    empty = {"exclude_list": [], "replace_list": [], "qualified_exclude_list": [], "rename_list": []}
-    return print_select(
-        {
-            **everything,
-            "select_list": [{**star, **empty, "expr": None}],
-            "from_table": query.select["from_table"],
-        }
-    )
+    everything = parse_select(f"SELECT * FROM {INPUT}")["node"]
+    return print_select({**everything, "from_table": query.select["from_table"]})
 
 
 def _bind(session: duckdb.DuckDBPyConnection, plan: Plan, split: Split) -> Plan:
@@ -142,7 +137,7 @@ def _bind(session: duckdb.DuckDBPyConnection, plan: Plan, split: Split) -> Plan:
     """
     try:
         create_states(session, plan)
-        kinds = {name: kind for name, kind in _describe(session, f"FROM {STATES}")}
+        kinds = dict(_describe(session, f"FROM {STATES}"))
         merge = split.merge(kinds)
         session.execute(f"CREATE TABLE {AGGREGATED} AS {merge}")
         found = session.execute(_DESCRIBE + plan.final).fetchall()

@@ -44,7 +44,7 @@ class Resolver:
             bound: Parameters of the lambdas around it, which are no columns.
 
         Raises:
-            QueryError: A name is neither a column nor a result column (``current_date``, ``rowid``).
+            QueryError: A name is no column at all, such as ``current_date`` or ``rowid``.
         """
 
         def replace(node: Node) -> Node | None:

@@ -95,7 +95,7 @@ def _check_source(query: Query, select: Node) -> None:
         case "TABLE_FUNCTION":
             raise query.refuse(
                 source,
-                f"table functions are not allowed: a query reads {INPUT}, and --input names the files",
+                f"table functions are not allowed: a query reads {INPUT}, the files of --input",
             )
         case "JOIN":
             raise query.refuse(_leftmost(source), f"joins are not supported: FROM {INPUT} only")

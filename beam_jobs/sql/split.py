@@ -199,7 +199,7 @@ def _split_aggregate(node: Node, number: int) -> Aggregate:
 
 
 def _split_values(node: Node, state: str, gathered: str) -> Aggregate:
-    """Plan an aggregate with DISTINCT or ORDER BY: blocks pass on values, the merge aggregates them.
+    """Plan an aggregate with DISTINCT or ORDER BY: the merge aggregates the values themselves.
 
     The states that DuckDB exports for these do not merge: those of DISTINCT forget the values, and
     those of ORDER BY come out in the order of the blocks.
@@ -222,7 +222,9 @@ def _split_values(node: Node, state: str, gathered: str) -> Aggregate:
         "arguments": carry_all(node["arguments"]),
         "order_bys": {**node["order_bys"], "orders": carry_all(node["order_bys"]["orders"])},
     }
-    fields = ", ".join(f"'v{n}': {print_expression(term)}" for n, term in enumerate(carried.values()))
+    fields = ", ".join(
+        f"'v{n}': {print_expression(term)}" for n, term in enumerate(carried.values())
+    )
     distinct = "DISTINCT " if node["distinct"] else ""
     partial = parse_expression(f"list({distinct}{{{fields or _NO_FIELDS}}})")
     return Aggregate(

@@ -1,7 +1,7 @@
 """A query as DuckDB's own parser sees it: JSON nodes, how to walk, compare, rewrite and print them.
 
-The nodes are those of ``json_serialize_sql``; DuckDB is the only SQL parser here, so what it accepts
-is what we accept.
+The nodes are those of ``json_serialize_sql``; DuckDB is the only SQL parser here, so what it
+accepts is what we accept.
 """
 
 from __future__ import annotations
@@ -73,7 +73,9 @@ def parse_select(query: str) -> Node:
     parsed = json.loads(text)
     if parsed["error"]:
         if parsed.get("error_type") == "not implemented":
-            raise QueryError("only SELECT is allowed: a query may read input and nothing else", query, 0)
+            raise QueryError(
+                "only SELECT is allowed: a query may read input and nothing else", query, 0
+            )
         position = parsed.get("position")
         raise query_error(
             parsed["error_message"], query, None if position is None else int(position)

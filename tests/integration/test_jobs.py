@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +59,9 @@ def flights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test writes into the repository."""
     monkeypatch.chdir(tmp_path)
-    yield
 
 
 def same(left: Any, right: Any) -> bool:
@@ -78,9 +77,7 @@ def read_rows(path: Path | str) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("query", FLIGHT_QUERIES)
-def test_the_result_is_what_duckdb_gives_on_the_same_files(
-    query: str, flights: Path, tmp_path: Path
-) -> None:
+def test_the_result_is_what_duckdb_gives_on_the_same_files(query: str, flights: Path) -> None:
     pattern = f"{flights}/flights/date=*/*.csv"
     aggregate_files.main(["--input", pattern, "--query", query, "--output", "result.parquet"])
     whole = query.replace("FROM input", f"FROM read_csv('{pattern}', nullstr = 'NA')")
@@ -111,10 +108,19 @@ def test_the_issues_example_runs_as_it_stands(
 def test_results_are_written_by_the_ending_of_the_output(
     ending: str, flights: Path, tmp_path: Path
 ) -> None:
-    query = "SELECT origin, count(*) AS n, sum(distance) AS miles FROM input GROUP BY ALL ORDER BY 1"
+    query = (
+        "SELECT origin, count(*) AS n, sum(distance) AS miles FROM input GROUP BY ALL ORDER BY 1"
+    )
     output = tmp_path / "deep" / "er" / f"result.{ending}"
     aggregate_files.main(
-        ["--input", f"{flights}/flights/date=2013-01-01/*.csv", "--query", query, "--output", str(output)]
+        [
+            "--input",
+            f"{flights}/flights/date=2013-01-01/*.csv",
+            "--query",
+            query,
+            "--output",
+            str(output),
+        ]
     )
     assert [row[:2] for row in read_rows(output)] == [("EWR", 305), ("JFK", 297), ("LGA", 240)]
     assert [path.name for path in output.parent.iterdir()] == [output.name]
@@ -167,7 +173,9 @@ def counted(by: str, texts: Path, *more: str) -> list[tuple[Any, ...]]:
 
 
 def test_total_counts_files_lines_and_bytes(texts: Path) -> None:
-    size = sum((texts / name).stat().st_size for name in ("a.txt", "b.txt")) + len(b"x y\nthe cat\n")
+    size = sum((texts / name).stat().st_size for name in ("a.txt", "b.txt")) + len(
+        b"x y\nthe cat\n"
+    )
     assert counted("total", texts) == [(4, 7, size)]
 
 
@@ -225,7 +233,7 @@ def test_an_empty_result_that_is_allowed_has_the_right_columns() -> None:
     arguments = ["--input", "none-*.csv", "--allow_empty", "--columns", "a INTEGER, b DATE"]
     query = "SELECT a, max(b) AS latest, count(*) AS n FROM input GROUP BY a"
     aggregate_files.main([*arguments, "--query", query, "--output", "out.parquet"])
-    described = duckdb.sql("DESCRIBE SELECT * FROM 'out.parquet'").fetchall()
+    described = duckdb.connect().execute("DESCRIBE SELECT * FROM 'out.parquet'").fetchall()
     assert [row[:2] for row in described] == [("a", "INTEGER"), ("latest", "DATE"), ("n", "BIGINT")]
     assert read_rows("out.parquet") == []
     aggregate_files.main([*arguments, *COUNT, "--output", "count.parquet"])
@@ -283,7 +291,7 @@ def test_a_failed_run_leaves_the_result_before_it_alone(broken: str) -> None:
             ["--input", broken, "--columns", "v INTEGER", *COUNT, "--output", "out.csv"]
         )
     assert Path("out.csv").read_text() == "n\n42\n"
-    assert not [name for name in os.listdir() if name.endswith("-out.csv")]
+    assert not list(Path().glob(".*out.csv"))
 
 
 def test_a_failing_aggregate_keeps_the_others_of_its_dataset_from_being_published(
@@ -323,10 +331,13 @@ def test_columns_match_by_name_whatever_their_order(tmp_path: Path) -> None:
     assert read_rows("out.parquet") == [("x", 1), ("y", 2), ("z", None)]
 
 
-def test_an_unwritable_output_is_named(broken: str, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("broken")
+def test_an_unwritable_output_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(TallyflowError, match="file/.*out.csv: cannot be written"):
-        aggregate_files.main(["--input", f"{tmp_path}/in/a.csv", *COUNT, "--output", "file/out.csv"])
+        aggregate_files.main(
+            ["--input", f"{tmp_path}/in/a.csv", *COUNT, "--output", "file/out.csv"]
+        )
 
 
 @pytest.mark.parametrize(
@@ -391,7 +402,8 @@ def job(tmp_path: Path) -> Job:
     return start
 
 
-def test_a_process_prints_its_table_to_stdout_and_the_rest_to_stderr(job: Job, texts: Path) -> None:
+@pytest.mark.usefixtures("texts")
+def test_a_process_prints_its_table_to_stdout_and_the_rest_to_stderr(job: Job) -> None:
     done = job("count_elements", "--input", "texts/*.txt")
     assert done.returncode == 0, done.stderr
     assert re.search(r"│\s+3 │\s+5 │\s+48 │", done.stdout), done.stdout

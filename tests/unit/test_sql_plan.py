@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -39,7 +40,8 @@ ROWS = """
            CASE WHEN i % 13 = 0 THEN NULL ELSE 'k' || (i % 4) END b,
            CASE WHEN i % 7 = 0 THEN NULL ELSE (i * 37 % 101) / 7.0 END x,
            ((i * 3 % 50) / 4)::DECIMAL(10,2) m, DATE '2020-01-01' + (i % 40)::INTEGER d,
-           TIMESTAMP '2020-01-01' + to_hours(i % 100) t, {'f': (i % 5)::INTEGER, 'g': 'g' || i % 3} s,
+           TIMESTAMP '2020-01-01' + to_hours(i % 100) t,
+           {'f': (i % 5)::INTEGER, 'g': 'g' || i % 3} s,
            [i % 3, i % 2]::INTEGER[] l, ('{"a":' || (i % 3) || '}')::JSON j,
            i::HUGEINT * 1000000000000000000000000000000000 h,
            ('00000000-0000-0000-0000-0000000000' || (10 + i % 50))::UUID u, i % 3 = 0 f,
@@ -53,14 +55,19 @@ CUTS = (0, 1, 50, 51, 52, 200, 240)
 def table() -> pa.Table:
     connection = duckdb.connect()
     connection.execute("SET arrow_lossless_conversion = true")
-    return connection.sql(ROWS).to_arrow_table()
+    return to_arrow(connection, ROWS)
+
+
+def to_arrow(session: duckdb.DuckDBPyConnection, query: str) -> pa.Table:
+    rows: pa.Table = session.sql(query).to_arrow_table()
+    return rows
 
 
 def over_all_rows(query: str, rows: pa.Table) -> pa.Table:
     session = open_session()
     create_input(session, COLUMNS)
     insert(session, rows)
-    return session.sql(query).to_arrow_table()
+    return to_arrow(session, query)
 
 
 def over_blocks(query: str, rows: pa.Table, cuts: Sequence[int]) -> pa.Table:
@@ -72,7 +79,7 @@ def block_states(plan: Plan, rows: pa.Table, cuts: Sequence[int]) -> list[pa.Tab
     session = open_session()
     create_input(session, plan.columns)
     blocks = []
-    for begin, end in zip(cuts, cuts[1:], strict=False):
+    for begin, end in itertools.pairwise(cuts):
         session.execute("DELETE FROM input")
         insert(session, rows.slice(begin, end - begin))
         computed = states.partial_states(session, plan, "a file")
@@ -165,7 +172,8 @@ QUERIES = [
     "SELECT a, count(*) FROM input WHERE false GROUP BY a",
     # what comes after the groups
     "SELECT b, round(avg(x), 2) av FROM input GROUP BY b ORDER BY av DESC LIMIT 2 OFFSET 1",
-    "SELECT a, sum(a) s FROM input GROUP BY a QUALIFY rank() OVER (ORDER BY sum(a) DESC) < 3 ORDER BY a",
+    "SELECT a, sum(a) s FROM input GROUP BY a QUALIFY rank() OVER (ORDER BY sum(a) DESC) < 3 "
+    "ORDER BY a",
     "SELECT b, row_number() OVER (ORDER BY count(*) DESC, b) r, lag(count(*)) OVER (ORDER BY b) "
     "FROM input GROUP BY b ORDER BY r",
     "SELECT DISTINCT ON (a % 2) a, count(*) FROM input GROUP BY a ORDER BY a % 2, a DESC",
@@ -176,13 +184,15 @@ QUERIES = [
     "SELECT count(DISTINCT a), sum(DISTINCT a), avg(DISTINCT x), count(DISTINCT (a, b)) FROM input",
     "SELECT string_agg(DISTINCT b, ',' ORDER BY b DESC), list(DISTINCT a ORDER BY a) FROM input",
     "SELECT a, count(DISTINCT b) FILTER (WHERE x > 3) FROM input GROUP BY a ORDER BY a",
-    "SELECT a, list(x ORDER BY i DESC), string_agg(b, '-' ORDER BY x, i) FROM input GROUP BY a ORDER BY a",
+    "SELECT a, list(x ORDER BY i DESC), string_agg(b, '-' ORDER BY x, i) FROM input GROUP BY a "
+    "ORDER BY a",
     "SELECT first(x ORDER BY i DESC), last(x ORDER BY i), arg_min(b, x ORDER BY i) FROM input",
     "SELECT percentile_disc(0.3) WITHIN GROUP (ORDER BY x), percentile_cont(0.5) WITHIN GROUP "
     "(ORDER BY x DESC) FROM input",
     "SELECT b, mode(a ORDER BY a) FROM input GROUP BY b ORDER BY b",
     # order of the input
-    "SELECT b, first(x), last(x), any_value(x), list(i), arg_max(i, f) FROM input GROUP BY b ORDER BY b",
+    "SELECT b, first(x), last(x), any_value(x), list(i), arg_max(i, f) FROM input GROUP BY b "
+    "ORDER BY b",
     "SELECT last(x), last(b) FILTER (a > 100), last(i) FROM input",
 ]
 
@@ -198,7 +208,7 @@ def test_a_query_over_one_block_is_the_query_over_all_rows(query: str, table: pa
 
 
 @pytest.mark.parametrize("query", QUERIES)
-def test_a_query_over_no_block_at_all_is_the_query_over_no_rows(query: str, table: pa.Table) -> None:
+def test_a_query_over_no_block_is_the_query_over_no_rows(query: str, table: pa.Table) -> None:
     empty = table.slice(0, 0)
     found = states.finalize(plan_query(query, COLUMNS), [])
     expected = over_all_rows(query, empty)
@@ -206,17 +216,17 @@ def test_a_query_over_no_block_at_all_is_the_query_over_no_rows(query: str, tabl
     assert types_of(found) == types_of(expected)
 
 
-ONE_ARGUMENT = (
-    "any_value arbitrary first last list array_agg min max count approx_count_distinct median "
-    "quantile_disc:0.3 string_agg sum avg mean stddev stddev_pop variance var_pop skewness kurtosis "
-    "kurtosis_pop sem mad fsum favg product:/100 quantile_cont:0.7 quantile:0.2 bit_and bit_or "
-    "bit_xor bool_and bool_or count_if"
-).split()
-TWO_ARGUMENTS = (
-    "arg_max arg_min argmax argmin max_by min_by arg_max_null arg_min_null arg_max_nulls_last "
-    "arg_min_nulls_last corr covar_pop covar_samp regr_avgx regr_avgy regr_count regr_intercept "
-    "regr_r2 regr_slope regr_sxx regr_sxy regr_syy"
-).split()
+ONE_ARGUMENT = """
+    any_value arbitrary first last list array_agg min max count approx_count_distinct median
+    quantile_disc:0.3 string_agg sum avg mean stddev stddev_pop variance var_pop skewness
+    kurtosis kurtosis_pop sem mad fsum favg product:/100 quantile_cont:0.7 quantile:0.2 bit_and
+    bit_or bit_xor bool_and bool_or count_if
+""".split()
+TWO_ARGUMENTS = """
+    arg_max arg_min argmax argmin max_by min_by arg_max_null arg_min_null arg_max_nulls_last
+    arg_min_nulls_last corr covar_pop covar_samp regr_avgx regr_avgy regr_count regr_intercept
+    regr_r2 regr_slope regr_sxx regr_sxy regr_syy
+""".split()
 
 
 def accepted_calls(function: str) -> list[str]:
@@ -281,7 +291,8 @@ def test_merged_lists_keep_the_order_of_the_input_with_many_groups() -> None:
 
 
 def test_sums_beyond_64_bits_are_exact() -> None:
-    rows = duckdb.sql("SELECT 9223372036854775807 AS v FROM range(1000)").to_arrow_table()
+    source = duckdb.connect().sql("SELECT 9223372036854775807 AS v FROM range(1000)")
+    rows = source.to_arrow_table()
     plan = plan_query("SELECT sum(v) AS s FROM input", {"v": "BIGINT"})
     blocks = block_states(plan, rows, [0, 300, 600, 900, 1000])
     assert rows_of(states.finalize(plan, blocks)) == [(9223372036854775807 * 1000,)]

@@ -49,7 +49,11 @@ REFUSED = [
     ("SELECT count(*) FROM (SELECT count(*) FROM input)", "(", "may only filter and compute"),
     ("SELECT count(*) FROM (SELECT DISTINCT a FROM input)", "(", "may only filter and compute"),
     ("SELECT count(*) FROM (FROM input LIMIT 3)", "(", "may only filter and compute"),
-    ("SELECT count(*) FROM (SELECT rank() OVER () r FROM input)", "(", "may only filter and compute"),
+    (
+        "SELECT count(*) FROM (SELECT rank() OVER () r FROM input)",
+        "(",
+        "may only filter and compute",
+    ),
     ("SELECT (SELECT 1), count(*) FROM input", "(SELECT 1)", "subqueries"),
     ("SELECT count(*) FROM input WHERE a IN (SELECT 1)", "(SELECT 1)", "subqueries"),
     ("SELECT count(*) FROM input UNION SELECT 1", None, "UNION"),
@@ -91,7 +95,9 @@ BOUND = [
 
 
 @pytest.mark.parametrize(("query", "part", "message"), REFUSED)
-def test_it_is_refused_without_knowing_the_columns(query: str, part: str | None, message: str) -> None:
+def test_it_is_refused_without_knowing_the_columns(
+    query: str, part: str | None, message: str
+) -> None:
     with pytest.raises(QueryError, match="query") as caught:
         parse_query(query)
     assert message in caught.value.problem

@@ -1,0 +1,80 @@
+# Tallyflow's commands; `make` alone lists them. .venv is made, or brought up to date, when needed.
+#   PYTHON=python3.12   the Python to make .venv with, 3.11 to 3.13
+#   DATE=2013-07-04     the day that `make demo` aggregates
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+DATE ?= 2013-01-01
+BIN := .venv/bin
+# Makes the jobs importable also for processes that Airflow starts in another folder.
+export PYTHONPATH := $(CURDIR)
+
+.PHONY: help demo test check lock package clean
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+demo: check ## Run the daily DAG on a day of real flights and show the results
+	@$(BIN)/python -m demo.run_demo --date '$(DATE)'
+
+test: .venv/installed ## Check style and types and run all tests
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+check: .venv/installed ## Check all dataset files, queries included
+	@$(BIN)/python -m beam_jobs.check_datasets
+
+lock: ## Bring requirements.txt in line with requirements.in, keeping versions that still fit
+	@set -eu; $(find_uv); "$$uv" pip compile --quiet --universal --python-version 3.11 \
+	  --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' \
+	  requirements.in --output-file requirements.txt
+
+package: ## Build the wheel of beam_jobs, for the workers on Dataflow, into dist/
+	@set -eu; $(find_uv); "$$uv" build --quiet --wheel --out-dir dist; ls dist/*.whl
+
+clean: ## Remove caches, builds and Airflow's own files; keeps .venv and data/
+	@rm -rf .tallyflow build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find beam_jobs dags demo plugins tests -name __pycache__ -prune -exec rm -rf {} +
+
+# Touched last: an installation that was interrupted is taken up again.
+.venv/installed: requirements.txt
+	@set -eu; $(find_python); \
+	if uv=$$(command -v uv); then \
+	  echo "Installing requirements.txt into .venv with uv and $$version (the first time: minutes)"; \
+	  "$$uv" venv --quiet --allow-existing --python "$$python" .venv; \
+	  "$$uv" pip sync --quiet --python $(BIN)/python requirements.txt; \
+	else \
+	  echo "Installing requirements.txt into .venv with pip and $$version (minutes; uv is faster)"; \
+	  "$$python" -m venv .venv; \
+	  $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps -r requirements.txt; \
+	fi; \
+	touch $@
+
+# Sets $python to the first Python that is suitable and $version to its name.
+define find_python
+version=; \
+for python in '$(PYTHON)' python3.13 python3.12 python3.11; do \
+  version=$$("$$python" -c 'import sys; v = sys.version_info; \
+    print(f"Python {v[0]}.{v[1]}.{v[2]}") if (3, 11) <= v < (3, 14) else sys.exit(1)' \
+    2>/dev/null) && break; \
+done; \
+if [ -z "$$version" ]; then \
+  echo "Tallyflow needs Python 3.11, 3.12 or 3.13; '$(PYTHON)' is none: make PYTHON=/path/to/python" >&2; \
+  exit 1; \
+fi
+endef
+
+# Sets $uv to the one on the PATH, or else to one in an environment of its own.
+define find_uv
+uv=$$(command -v uv) || { \
+  uv=.tallyflow/uv/bin/uv; \
+  [ -x $$uv ] || { \
+    $(PYTHON) -m venv .tallyflow/uv; \
+    .tallyflow/uv/bin/python -m pip install -qq --disable-pip-version-check uv; \
+  }; \
+}
+endef

@@ -1,0 +1,180 @@
+"""Where and how the jobs run: one frozen object, read from the ``TALLYFLOW_*`` variables."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
+
+from beam_jobs.errors import UsageError
+
+PREFIX = "TALLYFLOW_"
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+# A URL with a typing error is noticed here and not by a job, minutes later.
+GCS_URL = r"^gs://[a-z0-9][a-z0-9._-]+[a-z0-9](/.*)?$"
+
+
+class SettingsError(UsageError):
+    """The environment does not say where the jobs run, or says it wrongly."""
+
+
+class Settings(BaseModel):
+    """Where the jobs run and where their files are.
+
+    Each field is read from the environment variable ``TALLYFLOW_<FIELD>``; `.env.example` describes
+    them. Fields other than ``runner`` and ``storage`` only matter to ``DataflowRunner``.
+
+    Attributes:
+        runner: ``DirectRunner`` runs a job on the Airflow worker, ``DataflowRunner`` on Dataflow.
+        storage: Root of the datasets and results, an absolute folder or ``gs://bucket[/prefix]``,
+            without a slash at its end.
+        project: Google Cloud project that runs and pays for the jobs.
+        region: Region of the Dataflow jobs.
+        temp_location: Folder for Dataflow's temporary files; None means ``<storage>/tmp``.
+        service_account_email: Account that the Dataflow workers run as.
+        network: VPC network of the workers.
+        subnetwork: Subnetwork of the workers, ``regions/REGION/subnetworks/NAME``.
+        use_public_ips: Whether the workers have public addresses.
+        machine_type: Machine type of the workers.
+        max_num_workers: Upper bound of the autoscaling, and with it of what a job costs.
+        sdk_container_image: Image of the workers with ``beam_jobs`` and its requirements in it.
+        extra_package: Wheel of ``beam_jobs`` that the workers install, made by ``make package``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    runner: Literal["DirectRunner", "DataflowRunner"] = "DirectRunner"
+    storage: str = str(REPOSITORY / "data")
+    project: str | None = None
+    region: str | None = None
+    temp_location: Annotated[str, Field(pattern=GCS_URL)] | None = None
+    service_account_email: str | None = None
+    network: str | None = None
+    subnetwork: str | None = None
+    use_public_ips: bool = True
+    machine_type: str | None = None
+    max_num_workers: Annotated[int, Field(ge=1)] | None = None
+    sdk_container_image: str | None = None
+    extra_package: str | None = None
+
+    @field_validator("storage")
+    @classmethod
+    def _storage_root(cls, value: str) -> str:
+        if "://" not in value:
+            return _from_repository(value)
+        if not re.match(GCS_URL, value):
+            raise ValueError("use a local folder or gs://bucket[/prefix]")
+        return value.rstrip("/")
+
+    @field_validator("extra_package")
+    @classmethod
+    def _package_path(cls, value: str) -> str:
+        return value if "://" in value else _from_repository(value)
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] = os.environ) -> Settings:
+        """Reads the settings.
+
+        A variable that is set to nothing counts as not set: that is how compose files and
+        continuous integration pass on a variable they do not have.
+
+        Args:
+            environ: The environment variables; those that do not begin with ``TALLYFLOW_`` are left
+                alone.
+
+        Raises:
+            SettingsError: A variable has a wrong value, is unknown, or is missing for the runner.
+        """
+        given = {
+            name.removeprefix(PREFIX).lower(): value.strip()
+            for name, value in environ.items()
+            if name.startswith(PREFIX) and value.strip()
+        }
+        try:
+            settings = cls.model_validate(given)
+        except ValidationError as error:
+            raise SettingsError("\n".join(_explain(detail) for detail in error.errors())) from None
+        settings._require_what_dataflow_needs()
+        return settings
+
+    def _require_what_dataflow_needs(self) -> None:
+        if self.runner != "DataflowRunner":
+            return
+        needs = {
+            "TALLYFLOW_PROJECT": self.project,
+            "TALLYFLOW_REGION": self.region,
+            "TALLYFLOW_STORAGE (gs://bucket[/prefix])": self.storage.startswith("gs://"),
+            # Without one of these each worker fails minutes into the job: no module beam_jobs.
+            "TALLYFLOW_EXTRA_PACKAGE or TALLYFLOW_SDK_CONTAINER_IMAGE": (
+                self.extra_package or self.sdk_container_image
+            ),
+        }
+        if missing := [name for name, value in needs.items() if not value]:
+            raise SettingsError(f"TALLYFLOW_RUNNER=DataflowRunner: also set {', '.join(missing)}")
+
+    def locate(self, path: str) -> str:
+        """Where a file is: paths are below the storage root, unless they are absolute or URLs."""
+        if path.startswith("/") or "://" in path:
+            return path
+        return f"{self.storage}/{path}"
+
+    def default_pipeline_options(self) -> dict[str, str | int | bool]:
+        """Beam options of every job, for ``BeamRunPythonPipelineOperator``.
+
+        Project and region are not among them: the operator takes those of `dataflow_config`.
+        """
+        if self.runner != "DataflowRunner":
+            return {}
+        options = self.model_dump(
+            exclude={"runner", "storage", "project", "region", "use_public_ips"}, exclude_none=True
+        )
+        options.setdefault("temp_location", self.locate("tmp"))
+        if not self.use_public_ips:
+            options["use_public_ips"] = False  # the operator makes --no_use_public_ips of it
+        return options
+
+    def dataflow_config(self, job_name: str) -> dict[str, Any] | None:
+        """The operator's ``dataflow_config``; None where no job goes to Dataflow.
+
+        The name is used as it is, without the random suffix that the operator adds by default:
+        Dataflow then refuses a second job beside an active one of that name, so that a retry after
+        a lost Airflow worker does not pay for the same work twice.
+
+        Args:
+            job_name: Name (templated) of what the job works on, one per partition or run.
+        """
+        if self.runner != "DataflowRunner":
+            return None
+        return {
+            "job_name": job_name,
+            "append_job_name": False,
+            "project_id": self.project,
+            "location": self.region,
+        }
+
+
+def _from_repository(path: str) -> str:
+    """A relative path from the repository: the working directory is another in each process."""
+    return str((REPOSITORY / Path(path).expanduser()).resolve())
+
+
+def _explain(detail: ErrorDetails) -> str:
+    """One line that names the variable, its value and what is valid."""
+    field = str(detail["loc"][0])
+    variable = PREFIX + field.upper()
+    if detail["type"] == "extra_forbidden":
+        names = [PREFIX + name.upper() for name in Settings.model_fields]
+        if close := difflib.get_close_matches(variable, names, n=1):
+            return f"{variable} is not a setting; did you mean {close[0]}?"
+        return f"{variable} is not a setting; the settings are {', '.join(names)}"
+    problem = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "string_pattern_mismatch":
+        problem = "use gs://bucket[/prefix]"
+    return f"{variable}={detail['input']!r}: {problem}"
