@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from beam_jobs.casts import is_type
+from beam_jobs.casts import can_be_read, is_type
 from beam_jobs.dataset import Dataset, DatasetError, dataset_files, line_of, load_dataset
 from beam_jobs.dataset import render_problem as render
 from beam_jobs.dataset_schema import render_schema
@@ -113,9 +113,12 @@ def _files(paths: Sequence[Path]) -> Iterator[Path]:
 
 def _type_problems(path: Path, dataset: Dataset) -> Iterator[Problem]:
     for column, kind in (dataset.columns or {}).items():
+        field: FieldPath = ("columns", column)
         if not is_type(kind):
-            field: FieldPath = ("columns", column)
             text = f"{kind!r} is not a type of DuckDB, such as VARCHAR or DECIMAL(10, 2)"
+            yield Problem(line_of(path, field), field, text)
+        elif not can_be_read(kind):
+            text = f"a CSV value cannot be {kind!r}: read it as VARCHAR and convert it in the query"
             yield Problem(line_of(path, field), field, text)
 
 

@@ -6,37 +6,28 @@ are imported only then.
 
 from __future__ import annotations
 
-import bz2
 import contextlib
+import errno
 import glob
-import gzip
-import io
 import os
+import secrets
 import shutil
+import stat
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import IO, Any, cast
 
 import zstandard
 
+from beam_jobs.decompress import ENDINGS, decompressed
 from beam_jobs.errors import InputError, TallyflowError, UsageError
 
 _COPY_BUFFER_BYTES = 4 * 1024 * 1024
-
-# By the last ending of the name, as gzip and its like put it there.
-_DECOMPRESSORS: MappingProxyType[str, Callable[[IO[bytes]], IO[bytes]]] = MappingProxyType(
-    {
-        ".gz": lambda stream: cast("IO[bytes]", gzip.GzipFile(fileobj=stream)),
-        ".bz2": lambda stream: cast("IO[bytes]", bz2.BZ2File(stream)),
-        ".zst": lambda stream: zstandard.ZstdDecompressor().stream_reader(
-            stream, read_across_frames=True
-        ),
-    }
-)
+# What DuckDB takes for a pattern in the name of a file.
+_PATTERN_CHARACTERS = frozenset("*?[")
 
 
 @dataclass(frozen=True)
@@ -55,36 +46,87 @@ def is_remote(path: str) -> bool:
 def match_files(pattern: str) -> list[InputFile]:
     """Return the files that match a glob pattern, in order of their paths.
 
-    Hidden files (``.name``) do not match ``*``, as in a shell; folders never match.
+    Hidden files and folders (``.name``) do not match ``*``, as in a shell; folders never match.
 
     Raises:
         UsageError: The pattern names a folder.
-        InputError: A file or a bucket cannot be listed.
+        InputError: A folder or a bucket cannot be listed, or what matches is no readable file.
     """
     if is_remote(pattern):
-        return _match_remote(pattern)
-    if Path(pattern).is_dir():
-        raise UsageError(f"{pattern} is a folder; name its files: {pattern.rstrip('/')}/*.csv")
-    paths = [pattern] if Path(pattern).is_file() else glob.glob(pattern, recursive=True)  # noqa: PTH207
-    with _failing(pattern, "cannot be listed", InputError):
-        found = [InputFile(path, Path(path).stat().st_size) for path in paths if Path(path).is_file()]
+        found = _match_remote(pattern)
+    else:
+        with _failing(pattern, "cannot be listed", InputError):
+            found = _match_local(pattern)
+    for file in found:
+        if not file.path.isprintable():
+            _check_name(file.path)
     return sorted(found, key=lambda file: file.path)
 
 
+def _check_name(path: str) -> None:
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{path!r}: the file's name is not UTF-8; rename it") from error
+
+
+def _match_local(pattern: str) -> list[InputFile]:
+    if Path(pattern).is_dir():
+        raise UsageError(f"{pattern} is a folder; name its files: {pattern.rstrip('/')}/*.csv")
+    if os.path.lexists(pattern):
+        return [_local_file(pattern)]
+    _check_folders(pattern)
+    paths = glob.glob(pattern, recursive=True)  # noqa: PTH207  (pathlib's matches hidden files)
+    return [_local_file(path) for path in paths if not Path(path).is_dir()]
+
+
+def _local_file(path: str) -> InputFile:
+    with _failing(path, "cannot be read", InputError):
+        status = Path(path).stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(f"{path}: is not a regular file")
+    return InputFile(path, status.st_size)
+
+
+def _check_folders(pattern: str) -> None:
+    """Fail on a folder that cannot be listed: glob takes it for an empty one."""
+    folders = os.path.dirname(pattern)  # noqa: PTH120  (of a pattern, not of a path)
+    if not folders or folders == pattern:
+        return
+    _check_folders(folders)
+    for folder in glob.glob(folders, recursive=True):  # noqa: PTH207
+        if Path(folder).is_dir():
+            with _failing(folder, "cannot be listed", InputError), os.scandir(folder):
+                pass
+
+
 def _match_remote(pattern: str) -> list[InputFile]:
+    with _failing(pattern, "cannot be listed", InputError):
+        (result,) = _filesystems(pattern).match([pattern])
+    return [
+        InputFile(found.path, found.size_in_bytes)
+        for found in result.metadata_list
+        # A "folder" made in a bucket's console is an object of no bytes whose name ends in a slash.
+        if not found.path.endswith("/") and ("/." in pattern or "/." not in found.path)
+    ]
+
+
+def _filesystems(path: str) -> Any:
+    """Return Beam's filesystems, the one of a path being known to them."""
     from apache_beam.io.filesystems import FileSystems
 
-    with _failing(pattern, "cannot be listed", InputError):
-        (result,) = FileSystems.match([pattern])
-    found = [InputFile(found.path, found.size_in_bytes) for found in result.metadata_list]
-    # A "folder" made in a bucket's console is an object of no bytes whose name ends in a slash.
-    return sorted((f for f in found if not f.path.endswith("/")), key=lambda file: file.path)
+    try:
+        FileSystems.get_filesystem(path)
+    except ValueError as error:
+        scheme = path.partition("://")[0]
+        raise UsageError(f"{path}: no filesystem for {scheme}:// is installed") from error
+    return FileSystems
 
 
 def content_ending(path: str) -> str:
     """Return the ending that tells the format: ``.csv`` of ``flights.csv.gz``, in lower case."""
     name = Path(path.lower())
-    return Path(name.stem).suffix if name.suffix in _DECOMPRESSORS else name.suffix
+    return Path(name.stem).suffix if name.suffix in ENDINGS else name.suffix
 
 
 @contextlib.contextmanager
@@ -95,17 +137,16 @@ def open_input(path: str) -> Iterator[IO[bytes]]:
         InputError: Now or while reading: it cannot be read, or its compressed data is broken.
     """
     with _failing(path, "cannot be read", InputError), _open_raw(path) as raw:
-        decompressor = _DECOMPRESSORS.get(Path(path.lower()).suffix)
-        yield decompressor(raw) if decompressor else raw
+        ending = Path(path.lower()).suffix
+        yield decompressed(raw, ending) if ending in ENDINGS else raw
 
 
 def _open_raw(path: str) -> IO[bytes]:
     if not is_remote(path):
         return Path(path).open("rb")
     from apache_beam.io.filesystem import CompressionTypes
-    from apache_beam.io.filesystems import FileSystems
 
-    stream = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+    stream = _filesystems(path).open(path, compression_type=CompressionTypes.UNCOMPRESSED)
     return cast("IO[bytes]", stream)
 
 
@@ -116,15 +157,27 @@ def local_plain_file(path: str, folder: str) -> Iterator[str]:
     Raises:
         InputError: The file cannot be read.
     """
-    if not is_remote(path) and Path(path.lower()).suffix not in _DECOMPRESSORS:
+    ending = content_ending(path)
+    if not is_remote(path) and Path(path.lower()).suffix not in ENDINGS:
         with _failing(path, "cannot be read", InputError), Path(path).open("rb"):
             pass
-        yield str(Path(path).resolve())
+        resolved = Path(path).resolve()
+        if _PATTERN_CHARACTERS.isdisjoint(str(resolved)):
+            yield str(resolved)
+            return
+        link = Path(folder).resolve() / f"{secrets.token_hex(8)}{ending}"
+        link.symlink_to(resolved)
+        try:
+            yield str(link)
+        finally:
+            link.unlink()
         return
-    handle, copy = tempfile.mkstemp(dir=folder, suffix=content_ending(path))
+    handle, copy = tempfile.mkstemp(dir=folder, suffix=ending)
     try:
-        with open_input(path) as source, io.FileIO(handle, "wb") as target:
-            shutil.copyfileobj(source, target, _COPY_BUFFER_BYTES)
+        with os.fdopen(handle, "wb") as target, open_input(path) as source:
+            while chunk := source.read(_COPY_BUFFER_BYTES):
+                with _failing(folder, "cannot be written"):
+                    target.write(chunk)
         yield copy
     finally:
         Path(copy).unlink()
@@ -138,23 +191,32 @@ def write_file(local: str, destination: str) -> None:
     """
     with _failing(destination, "cannot be written"):
         if is_remote(destination):
-            from apache_beam.io.filesystems import FileSystems
-
             # An object appears when its upload is complete; a failed upload leaves the old one.
-            with Path(local).open("rb") as source, FileSystems.create(destination) as target:
+            with (
+                Path(local).open("rb") as source,
+                _filesystems(destination).create(destination) as target,
+            ):
                 shutil.copyfileobj(source, target, _COPY_BUFFER_BYTES)
-            return
-        Path(destination).parent.mkdir(parents=True, exist_ok=True)
-        handle, beside = tempfile.mkstemp(dir=Path(destination).parent, prefix=".", suffix=".part")
-        try:
-            with Path(local).open("rb") as source, io.FileIO(handle, "wb") as target:
-                shutil.copyfileobj(source, target, _COPY_BUFFER_BYTES)
-                os.fsync(target.fileno())
-            os.chmod(beside, 0o666 & ~_umask())  # noqa: PTH101  (mkstemp makes it private)
-            os.replace(beside, destination)  # noqa: PTH105
-        except BaseException:
-            Path(beside).unlink(missing_ok=True)
-            raise
+        else:
+            _replace(Path(local), Path(destination))
+
+
+def _replace(local: Path, destination: Path) -> None:
+    """Copy a file beside its destination and then put it there in one step."""
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from error
+    beside = destination.parent / f".{secrets.token_hex(8)}.part"
+    try:
+        with local.open("rb") as source, beside.open("xb") as target:
+            shutil.copyfileobj(source, target, _COPY_BUFFER_BYTES)
+            target.flush()
+            os.fsync(target.fileno())
+        beside.replace(destination)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def move_file(staged: str, destination: str) -> None:
@@ -165,12 +227,13 @@ def move_file(staged: str, destination: str) -> None:
     """
     with _failing(destination, "cannot be written"):
         if is_remote(destination):
-            from apache_beam.io.filesystems import FileSystems
-
-            if FileSystems.exists(staged):
-                FileSystems.rename([staged], [destination])
-        elif Path(staged).exists():
-            os.replace(staged, destination)  # noqa: PTH105
+            filesystems = _filesystems(destination)
+            if filesystems.exists(staged):
+                filesystems.rename([staged], [destination])
+            elif not filesystems.exists(destination):
+                raise TallyflowError(f"{destination}: cannot be written: {staged} is gone")
+        elif Path(staged).exists() or not Path(destination).exists():
+            Path(staged).replace(destination)
 
 
 def delete_file(path: str) -> None:
@@ -183,21 +246,14 @@ def delete_file(path: str) -> None:
         if not is_remote(path):
             Path(path).unlink(missing_ok=True)
             return
-        from apache_beam.io.filesystems import FileSystems
-
-        if FileSystems.exists(path):
-            FileSystems.delete([path])
+        filesystems = _filesystems(path)
+        if filesystems.exists(path):
+            filesystems.delete([path])
 
 
 def join_path(folder: str, name: str) -> str:
     """Join a folder, local or remote, and a name."""
     return f"{folder.rstrip('/')}/{name}"
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
 
 
 @contextlib.contextmanager
@@ -208,7 +264,8 @@ def _failing(path: str, what: str, kind: type[TallyflowError] = TallyflowError) 
     except TallyflowError:
         raise
     except EOFError as error:
-        raise kind(f"{path}: {what}: the compressed data ends too early; is it truncated?") from error
+        early = "the compressed data ends too early; is it truncated?"
+        raise kind(f"{path}: {what}: {early}") from error
     except (OSError, zlib.error, zstandard.ZstdError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise kind(f"{path}: {what}: {reason}") from error

@@ -17,7 +17,7 @@ class FileFormat:
         name: ``csv`` has one record a line, with columns; ``text`` has the one column ``line``.
         delimiter: What separates the values of a CSV record.
         header: Whether the first line of a CSV file names its columns.
-        null_strings: Unquoted values that mean NULL, beside the empty one.
+        null_strings: Values that mean NULL, quoted or not, beside the empty one.
         columns: Column name to DuckDB type, in any order; the columns not named are inferred.
     """
 

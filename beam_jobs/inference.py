@@ -32,11 +32,9 @@ def infer_types(
     nulls = ", ".join(map(quote_text, null_strings))
     counts = [f"count(*) FILTER ({quote_name(name)} NOT IN ({nulls}))" for name in names]
     filled = dict(zip(names, _one_row(session, counts, SAMPLE), strict=True))
-    types = {name: "VARCHAR" for name in names}
-    for name, kind in reversed(candidates):
-        if filled[name]:
-            types[name] = kind
-    return types
+    # Of several types that fit, the first is the most particular; the last one put in stays.
+    fitting = {name: kind for name, kind in reversed(candidates) if filled[name]}
+    return {name: fitting.get(name, "VARCHAR") for name in names}
 
 
 def _one_row(
@@ -70,7 +68,8 @@ def find_null_strings(
     ]
     if found:
         _LOG.info(
-            "%s read as NULL: columns %s are numbers or dates but for that (--null_strings says otherwise)",
+            "%s read as NULL: columns %s are numbers or dates but for that "
+            "(--null_strings says otherwise)",
             ", ".join(found),
             ", ".join(typed),
         )

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import csv
+import codecs
 import itertools
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
 import duckdb
 
-from beam_jobs.errors import InputError, UsageError
+from beam_jobs import casts
+from beam_jobs.csv_records import read_header, read_records
+from beam_jobs.csv_source import CsvFile, careful_source, fast_source, text_column
+from beam_jobs.errors import UsageError
 from beam_jobs.files import InputFile, content_ending, open_input
 from beam_jobs.formats import FileFormat, FormatName
 from beam_jobs.inference import SAMPLE, USUAL_NULL_STRINGS, find_null_strings, infer_types
 from beam_jobs.partition_paths import path_columns
-from beam_jobs.session import quote_text
+from beam_jobs.session import quote_name, quote_text
 
 FILENAME = "filename"
 _FORMATS: Mapping[str, FormatName] = MappingProxyType(
@@ -26,8 +30,9 @@ _FORMATS: Mapping[str, FormatName] = MappingProxyType(
 )
 _SAMPLED_FILES = 10
 _SAMPLED_BYTES = 512 * 1024
-# The longest record; one that is longer is a reject.
-MAX_RECORD_BYTES = 16 * 1024 * 1024
+_DELIMITER_BYTES = 4
+# Of a file without header, this many records tell how many columns there are.
+_SNIFFED_RECORDS = 100
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,7 @@ def find_layout(files: Sequence[InputFile], given: FileFormat) -> Layout:
         InputError: A sampled file cannot be read.
         UsageError: The files' endings do not tell the format, or a declared type is unknown.
     """
+    _check_declared(given.columns or {})
     name = given.name or _format_of([file.path for file in files])
     in_paths = path_columns([file.path for file in files])
     if name == "text":
@@ -97,7 +103,17 @@ def _format_of(paths: Sequence[str]) -> FormatName:
     return next((_FORMATS[ending] for ending in first_of), "csv")
 
 
-def _heads(files: Sequence[InputFile], folder: Path) -> Iterator[Path]:
+@dataclass(frozen=True)
+class _Head:
+    """The beginning of a sampled file: a local copy, the file it is of, its header's names."""
+
+    local: str
+    path: str
+    names: tuple[str, ...] = ()
+    first_line: int = 1
+
+
+def _heads(files: Sequence[InputFile], folder: Path) -> Iterator[_Head]:
     """Copy the beginnings of the sampled files, cut after the last whole line."""
     filled = [file for file in files if file.size]
     step = max(1, -(-len(filled) // _SAMPLED_FILES))
@@ -106,40 +122,71 @@ def _heads(files: Sequence[InputFile], folder: Path) -> Iterator[Path]:
             head = stream.read(_SAMPLED_BYTES)
         if len(head) == _SAMPLED_BYTES:
             head = head[: head.rfind(b"\n") + 1] or head
-        if head.strip():
-            path = folder / f"{number}.csv"
-            path.write_bytes(head)
-            yield path
+        # The sniffer gives up on a file that mixes line ends.
+        head = head.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        if head.removeprefix(codecs.BOM_UTF8).strip(b"\n"):
+            local = folder / f"{number}.csv"
+            local.write_bytes(head)
+            yield _Head(str(local), file.path)
 
 
 def _find_csv_layout(
-    heads: Sequence[Path], given: FileFormat, in_paths: Mapping[str, str]
+    heads: Sequence[_Head], given: FileFormat, in_paths: Mapping[str, str]
 ) -> Layout:
     declared = dict(given.columns or {})
+    delimiter = _delimiter(given.delimiter)
     if not heads:
-        return Layout("csv", declared, in_paths, null_strings=_nulls(given.null_strings))
+        header = given.header is not False
+        nulls = _nulls(given.null_strings)
+        return Layout("csv", declared, in_paths, delimiter or ",", header, nulls)
     # With external access: this session runs no SQL of the user's.
     session = duckdb.connect(":memory:")
-    delimiter, header = _sniff(session, heads[0], given)
-    names = _column_names(heads, delimiter, header)
-    _stack(session, heads, names, delimiter, header)
-    sampled = dict.fromkeys(itertools.chain.from_iterable(names.values()))
+    delimiter, header = _sniff(session, heads[0], given, delimiter)
+    heads = [_with_names(head, delimiter, header, declared) for head in heads]
+    sampled = _load_sample(session, heads, delimiter)
     open_columns = [name for name in sampled if name.lower() not in _lowered(declared)]
     nulls = _nulls(given.null_strings)
     types = infer_types(session, open_columns, nulls)
     if given.null_strings is None:
         nulls = find_null_strings(session, types)
-        types = infer_types(session, open_columns, nulls)
+        # What is a number or a date already stays one.
+        texts = [name for name, kind in types.items() if kind == "VARCHAR"]
+        types.update(infer_types(session, texts, nulls))
     types.update({_spelled(name, sampled): kind for name, kind in declared.items()})
     columns = {name: types[name] for name in [*sampled, *types] if name in types}
     return Layout("csv", columns, in_paths, delimiter, header, nulls)
+
+
+def _check_declared(columns: Mapping[str, str]) -> None:
+    for name, kind in columns.items():
+        if not casts.is_type(kind):
+            raise UsageError(
+                f"column {name}: {kind!r} is not a type of DuckDB, such as VARCHAR or "
+                "DECIMAL(10, 2)"
+            )
+        if not casts.can_be_read(kind):
+            raise UsageError(
+                f"column {name}: a column of a CSV file cannot be {kind}; declare it VARCHAR, and "
+                f"cast it in the query"
+            )
+
+
+def _delimiter(given: str | None) -> str | None:
+    """Return a given delimiter, a tab also where it is spelled, as shells make it hard to type."""
+    if given == r"\t":
+        return "\t"
+    if given is not None and not (0 < len(given.encode()) <= _DELIMITER_BYTES):
+        raise UsageError(f"the delimiter {given!r} must be one character, or a few: 1 to 4 bytes")
+    if given is not None and any(character in given for character in '"\r\n\0'):
+        raise UsageError(f"the delimiter {given!r} cannot hold a quote or an end of line")
+    return given
 
 
 def _nulls(given: tuple[str, ...] | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(("", *(given or ()))))
 
 
-def _lowered(columns: Mapping[str, str]) -> set[str]:
+def _lowered(columns: Iterable[str]) -> set[str]:
     return {name.lower() for name in columns}
 
 
@@ -148,108 +195,65 @@ def _spelled(name: str, sampled: Mapping[str, None]) -> str:
     return next((found for found in sampled if found.lower() == name.lower()), name)
 
 
-def _sniff(session: duckdb.DuckDBPyConnection, head: Path, given: FileFormat) -> tuple[str, bool]:
+def _sniff(
+    session: duckdb.DuckDBPyConnection, head: _Head, given: FileFormat, delimiter: str | None
+) -> tuple[str, bool]:
     """Find out the delimiter and whether there is a header, from one file."""
-    if given.delimiter is not None and given.header is not None:
-        return given.delimiter, given.header
-    options = "" if given.delimiter is None else f", delim = {quote_text(given.delimiter)}"
+    if delimiter is not None and given.header is not None:
+        return delimiter, given.header
+    options = "" if delimiter is None else f", delim = {quote_text(delimiter)}"
     if given.header is not None:
         options += f", header = {given.header}"
     nulls = ", ".join(quote_text(null) for null in _nulls(given.null_strings or USUAL_NULL_STRINGS))
     try:
         rows = session.execute(
-            f"SELECT Delimiter, HasHeader FROM sniff_csv({quote_text(str(head))}, "
-            f"nullstr = [{nulls}], ignore_errors = true{options})"
+            f"SELECT Delimiter, HasHeader FROM sniff_csv({quote_text(head.local)}, quote = '\"', "
+            f"escape = '\"', nullstr = [{nulls}], ignore_errors = true{options})"
         ).fetchall()
     except duckdb.Error:
         rows = []  # Nothing to learn from: the reader will say what is wrong with the file.
-    delimiter, header = rows[0] if rows else (",", True)
-    return given.delimiter or delimiter, header if given.header is None else given.header
+    found, header = rows[0] if rows else (",", True)
+    return delimiter or found, header if given.header is None else given.header
 
 
-def read_column_names(path: str, delimiter: str, header: bool, source: str) -> list[str]:
-    """Return the names of a CSV file's columns: its header, or ``column0``, ``column1`` and so on.
-
-    Args:
-        path: Local file of plain bytes.
-        delimiter: Between values.
-        header: Whether the first record holds the names.
-        source: What to call the file in an error.
-
-    Raises:
-        InputError: A name is missing or stands twice.
-    """
-    with Path(path).open(encoding="utf-8-sig", errors="replace", newline="") as stream:
-        first = next((row for row in csv.reader(_bounded(stream), delimiter=delimiter) if row), [])
-    if not header:
-        return [f"column{number}" for number in range(len(first))]
-    lowered = [name.lower() for name in first]
-    for number, name in enumerate(lowered):
-        if not name.strip():
-            raise InputError(
-                f"{source}: line 1: column {number + 1} has no name; name it in the file, or say "
-                "that there is no header"
-            )
-        if name in lowered[:number]:
-            raise InputError(f"{source}: line 1: two columns are named {first[number]!r}; rename one")
-    return first
+def _with_names(head: _Head, delimiter: str, header: bool, declared: Mapping[str, str]) -> _Head:
+    """Return a head with its columns' names: without a header, the declared ones in their order."""
+    if header:
+        names, first_line = read_header(head.local, delimiter, head.path)
+        return replace(head, names=tuple(names), first_line=first_line)
+    first = itertools.islice(read_records(head.local, delimiter), _SNIFFED_RECORDS)
+    widths = Counter(len(record.values) for record in first if not record.is_blank)
+    ((width, _),) = widths.most_common(1)
+    numbered = tuple(f"column{number}" for number in range(width))
+    if _lowered(declared) <= set(numbered):
+        return replace(head, names=numbered)
+    if len(declared) != width:
+        raise UsageError(
+            f"{head.path}: {width} columns and no header, but {len(declared)} are declared "
+            f"({', '.join(declared)}); declare all of them in their order"
+        )
+    return replace(head, names=tuple(declared))
 
 
-def _bounded(lines: Iterator[str]) -> Iterator[str]:
-    """Give the csv module no more than one record may hold, whatever the file is."""
-    read = 0
-    for line in lines:
-        read += len(line)
-        if read > MAX_RECORD_BYTES:
-            return
-        yield line
-
-
-def _column_names(
-    heads: Sequence[Path], delimiter: str, header: bool
-) -> dict[Path, list[str]]:
-    return {head: read_column_names(str(head), delimiter, header, head.name) for head in heads}
-
-
-def _stack(
-    session: duckdb.DuckDBPyConnection,
-    heads: Sequence[Path],
-    names: Mapping[Path, list[str]],
-    delimiter: str,
-    header: bool,
-) -> None:
-    """Load the heads as texts into one table ``sample``, by column name."""
-    everything = " UNION ALL BY NAME ".join(
-        f"FROM {read_csv(str(head), names[head], delimiter, header, ('',), rejects=False)}"
-        for head in heads
-    )
-    session.execute(f"CREATE TABLE {SAMPLE} AS {everything}")
-
-
-def read_csv(
-    path: str,
-    names: Sequence[str],
-    delimiter: str,
-    header: bool,
-    null_strings: Sequence[str],
-    *,
-    rejects: bool,
-) -> str:
-    """Return SQL that reads a CSV file as texts.
-
-    Args:
-        path: Local file of plain bytes.
-        names: Its columns' names, in the file's order.
-        delimiter: Between values.
-        header: Whether to skip the first record.
-        null_strings: Texts to read as NULL.
-        rejects: Whether malformed records go into ``reject_errors``; else they are skipped.
-    """
-    columns = ", ".join(f"{quote_text(name)}: 'VARCHAR'" for name in names)
-    nulls = ", ".join(quote_text(null) for null in null_strings)
-    errors = "store_rejects = true, rejects_limit = 0" if rejects else "ignore_errors = true"
-    return (
-        f"read_csv({quote_text(path)}, columns = {{{columns}}}, auto_detect = false, "
-        f"delim = {quote_text(delimiter)}, quote = '\"', escape = '\"', header = {header}, "
-        f"nullstr = [{nulls}], max_line_size = {MAX_RECORD_BYTES}, {errors})"
-    )
+def _load_sample(
+    session: duckdb.DuckDBPyConnection, heads: Sequence[_Head], delimiter: str
+) -> dict[str, None]:
+    """Load the good records of the heads as texts into one table; returns its columns' names."""
+    names: dict[str, None] = {}
+    for head in heads:
+        known = _lowered(names)
+        names.update(dict.fromkeys(name for name in head.names if name.lower() not in known))
+    listed = ", ".join(f"{quote_name(name)} VARCHAR" for name in names)
+    session.execute(f"CREATE TABLE {SAMPLE}({listed})")
+    for head in heads:
+        texts = ", ".join(
+            f"{text_column(number)} AS {quote_name(name)}" for number, name in enumerate(head.names)
+        )
+        file = CsvFile(head.local, len(head.names), delimiter, ("",), head.first_line)
+        insert = f"INSERT INTO {SAMPLE} BY NAME SELECT {texts} FROM"
+        try:
+            session.execute(f"{insert} {fast_source(file)}")
+        except duckdb.Error:
+            session.register("careful", careful_source(file, set_aside=lambda _: None))
+            session.execute(f"{insert} careful")
+    return names

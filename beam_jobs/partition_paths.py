@@ -1,4 +1,4 @@
-"""Columns that stand in the path of a file: ``date=2013-01-01/`` in ``flights/date=2013-01-01/x.csv``."""
+"""Columns that stand in the path of a file, as in ``flights/date=2013-01-01/flights.csv``."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ _NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
 def path_values(path: str) -> dict[str, str | None]:
-    """Return the name and the text of each ``name=value`` folder of a path."""
+    """Return the name, in lower case, and the text of each ``name=value`` folder of a path.
+
+    In lower case, as two files may spell a name in two ways, which is one name in SQL.
+    """
     found = _PART.findall("/" + path)
-    return {name: None if value == _NULL else unquote(value) for name, value in found}
+    return {name.lower(): None if value == _NULL else unquote(value) for name, value in found}
 
 
 def path_columns(paths: Sequence[str]) -> dict[str, str]:

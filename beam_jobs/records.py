@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-import csv
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
 from beam_jobs import casts
-from beam_jobs.layout import FILENAME, Layout, read_column_names, read_csv
+from beam_jobs.csv_records import CsvRecord, read_header
+from beam_jobs.csv_source import (
+    LINE,
+    TEXT,
+    TEXT_CHARACTERS,
+    CsvFile,
+    careful_source,
+    fast_source,
+    is_plain,
+    text_column,
+)
+from beam_jobs.layout import FILENAME, Layout
 from beam_jobs.partition_paths import path_values
 from beam_jobs.session import quote_name, quote_text
 from beam_jobs.sql.shape import INPUT
 
 RECORDS = "records"
-_BAD = "tallyflow_bad"
+_CAREFUL = "careful"
 _KEPT_REJECTS = 1000
-_RAW_CHARACTERS = 1000
+_VALUE_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
@@ -30,19 +39,20 @@ class Reject:
 
     Attributes:
         file: Path or URL of the file.
-        line: Line of the file where the record begins, from 1; None where it cannot be told.
+        line: Line of the file where the record begins, from 1.
         text: The record as it stands in the file, cut after 1,000 characters.
         reason: What is wrong with it.
+        lines: How many lines of the file it takes.
     """
 
     file: str
-    line: int | None
+    line: int
     text: str
     reason: str
+    lines: int = 1
 
     def __str__(self) -> str:
-        place = self.file if self.line is None else f"{self.file}:{self.line}"
-        return f"{place}: {self.reason}: {self.text[:200]!r}"
+        return f"{self.file}:{self.line}: {self.reason}: {self.text[:_VALUE_CHARACTERS]!r}"
 
 
 @dataclass(frozen=True)
@@ -52,7 +62,8 @@ class BlockReport:
     Attributes:
         file: Path or URL of the file.
         rows: Records that went into ``input``.
-        reject_count: Records that did not.
+        reject_count: Records that did not. One that takes several lines counts as so many, for a
+            quote that is never closed makes one record of all that follow.
         rejects: The first of them, at most 1,000 a block.
         missing: Columns of the run that the file does not have; they are NULL.
         ignored: Columns of the file that the run does not have.
@@ -104,26 +115,28 @@ def load_counts(
     return BlockReport(path, rows=lines)
 
 
-def _lines(block: bytes) -> pa.Array:
+def _lines(block: bytes) -> pa.Array[Any]:
     """Return the lines of a block, their ends included, without copying the text."""
     ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n")) + 1
     last = [len(block)] if block and not block.endswith(b"\n") else []
     offsets = np.concatenate(([0], ends, last)).astype(np.int64)
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(block)]
+    buffers = [None, pa.py_buffer(offsets.tobytes()), pa.py_buffer(block)]
     return pa.Array.from_buffers(pa.large_string(), len(offsets) - 1, buffers)
 
 
 def _without_bad_lines(
-    lines: pa.Array, first_line: int, path: str
-) -> tuple[pa.Array, list[Reject]]:
+    lines: pa.Array[Any], first_line: int, path: str
+) -> tuple[pa.Array[Any], list[Reject]]:
     """Take out the lines that are not UTF-8, one by one: this path is for broken files only."""
-    good, rejects = [], []
-    for number, raw in enumerate(lines.cast(pa.large_binary()).to_pylist(), first_line):
+    good: list[bytes] = []
+    rejects: list[Reject] = []
+    for number, raw in enumerate(lines.cast(pa.large_binary()), first_line):
+        line: bytes = raw.as_py()
         try:
-            raw.decode()
-            good.append(raw)
+            line.decode()
+            good.append(line)
         except UnicodeDecodeError as error:
-            text = raw.decode(errors="replace")[:_RAW_CHARACTERS]
+            text = line.rstrip(b"\r\n").decode(errors="replace")[:TEXT_CHARACTERS]
             rejects.append(Reject(path, number, text, f"not UTF-8 ({error.reason})"))
     return pa.array(good, pa.large_binary()).cast(pa.large_string()), rejects
 
@@ -142,39 +155,145 @@ def load_csv(
     Raises:
         InputError: The header is broken.
     """
-    names = read_column_names(local, layout.delimiter, layout.header, path)
-    names = names if layout.header else list(layout.columns)
-    in_file = {name.lower(): name for name in names}
-    columns = {name: in_file.get(name.lower()) for name in layout.columns}
-    present = [(theirs, layout.columns[ours]) for ours, theirs in columns.items() if theirs]
-    bad = " OR ".join(casts.is_bad(theirs, kind) for theirs, kind in present) or "false"
-    values = [
-        f"{casts.cast(theirs, layout.columns[ours])} AS {quote_name(ours)}" if theirs else
-        f"CAST(NULL AS {layout.columns[ours]}) AS {quote_name(ours)}"
-        for ours, theirs in columns.items()
+    names, first_line = list(layout.columns), 1
+    if layout.header:
+        names, first_line = read_header(local, layout.delimiter, path)
+    file = CsvFile(local, len(names), layout.delimiter, layout.null_strings, first_line)
+    places = {name.lower(): number for number, name in enumerate(names)}
+    columns = [
+        _Column(name, kind, places.get(name.lower())) for name, kind in layout.columns.items()
     ]
-    source = (
-        read_csv(
-            local, names, layout.delimiter, layout.header, layout.null_strings, rejects=True
-        )
-        if names
-        else "(SELECT 1 WHERE false)"
-    )
-    session.execute(
-        f"CREATE TABLE {RECORDS} AS SELECT {', '.join(values)}, {bad} AS {_BAD} FROM {source}"
-    )
-    _create_input(session, layout, path, {name: quote_name(name) for name in columns}, f"NOT {_BAD}")
-    rejects = _csv_rejects(session, local, path, layout, present, names)
-    ((rows,),) = session.execute(f"SELECT count(*) FROM {RECORDS} WHERE NOT {_BAD}").fetchall()
-    known = {name.lower() for name in layout.columns}
+    present = [column for column in columns if column.place is not None]
+    rejects = _Rejects(path)
+    if not (names and is_plain(file) and _load_fast(session, file, present)):
+        _load_carefully(session, file, present, rejects)
+    _create_input(session, layout, path, {column.name: column.in_input for column in columns})
+    ((rows,),) = session.execute(f"SELECT count(*) FROM {RECORDS}").fetchall()
+    known = {column.name.lower() for column in columns}
     return BlockReport(
         path,
         rows,
-        len(rejects),
-        tuple(rejects[:_KEPT_REJECTS]),
-        missing=tuple(ours for ours, theirs in columns.items() if not theirs) if names else (),
+        rejects.count,
+        rejects.first,
+        missing=tuple(c.name for c in columns if c.place is None) if names else (),
         ignored=tuple(name for name in names if name.lower() not in known),
     )
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column of the run: its name and type, and its place among the file's, None if missing."""
+
+    name: str
+    kind: str
+    place: int | None
+
+    @property
+    def text(self) -> str:
+        """What a source calls its text."""
+        return text_column(self.place or 0)
+
+    @property
+    def value(self) -> str:
+        """What the table of records calls its value."""
+        return f"v{self.place}"
+
+    @property
+    def is_bad(self) -> str | None:
+        """SQL for whether its text is no value of its type; None if every text is one."""
+        return casts.is_bad(self.text, self.value, self.kind)
+
+    @property
+    def in_input(self) -> str:
+        """SQL for its value over the table of records."""
+        return f"CAST(NULL AS {self.kind})" if self.place is None else self.value
+
+
+class _Rejects:
+    """Counts the rejects of a file and keeps the first of them."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._kept: list[Reject] = []
+        self.count = 0
+
+    def add(self, record: CsvRecord) -> None:
+        """Add a record with a problem; they come in the order of the file, once or twice."""
+        # A quote that is open by mistake swallows records that nobody can tell apart any more:
+        # every line of them counts, as if it were one.
+        self.count += record.lines
+        text = record.text.rstrip("\r\n")[:TEXT_CHARACTERS]
+        shown = text.encode(errors="surrogateescape").decode(errors="replace")
+        reason = record.problem
+        if record.lines > 1:
+            last = record.line + record.lines - 1
+            reason += f" (lines {record.line} to {last}, which count as {record.lines})"
+        self._kept.append(Reject(self._path, record.line, shown, reason, record.lines))
+        if len(self._kept) > 2 * _KEPT_REJECTS:
+            self._kept = list(self.first)
+
+    @property
+    def first(self) -> tuple[Reject, ...]:
+        """The first in the order of the file."""
+        return tuple(sorted(self._kept, key=lambda reject: reject.line)[:_KEPT_REJECTS])
+
+
+def _load_fast(
+    session: duckdb.DuckDBPyConnection, file: CsvFile, columns: Sequence[_Column]
+) -> bool:
+    """Load a file's records with DuckDB's reader, if all of them are good; returns whether."""
+    bad = " OR ".join(filter(None, (column.is_bad for column in columns)))
+    failing = f"CASE WHEN {bad} THEN error('bad') END" if bad else "NULL"
+    try:
+        session.execute(
+            f"CREATE TABLE {RECORDS} AS SELECT {_values(columns)} {failing} AS failed "
+            f"FROM ({_texts_and_values(columns)} true FROM {fast_source(file)})"
+        )
+    except duckdb.Error:
+        return False
+    return True
+
+
+def _load_carefully(
+    session: duckdb.DuckDBPyConnection,
+    file: CsvFile,
+    columns: Sequence[_Column],
+    rejects: _Rejects,
+) -> None:
+    """Load a file's good records, whatever the others are."""
+    reasons = "".join(f", {reason}" for reason in map(_reason, columns) if reason)
+    session.register(_CAREFUL, careful_source(file, rejects.add))
+    session.execute(
+        f"CREATE TABLE {RECORDS} AS SELECT {_values(columns)} {LINE}, {TEXT}, "
+        f"nullif(concat_ws('; ', NULL{reasons}), '') AS reason "
+        f"FROM ({_texts_and_values(columns)} {LINE}, {TEXT} FROM {_CAREFUL})"
+    )
+    session.unregister(_CAREFUL)
+    bad = session.execute(
+        f"SELECT {LINE}, {TEXT}, reason FROM {RECORDS} WHERE reason IS NOT NULL ORDER BY {LINE}"
+    )
+    while rows := bad.fetchmany(_KEPT_REJECTS):
+        for line, text, reason in rows:
+            rejects.add(CsvRecord(line, 1, text, [], reason))
+    session.execute(f"DELETE FROM {RECORDS} WHERE reason IS NOT NULL")
+
+
+def _reason(column: _Column) -> str | None:
+    """Return SQL for what is wrong with a column's text, NULL if nothing is."""
+    if column.is_bad is None:
+        return None
+    before, after = quote_text(f"column {column.name}: '"), quote_text(f"' is no {column.kind}")
+    shown = f"left({column.text}, {_VALUE_CHARACTERS})"
+    return f"CASE WHEN {column.is_bad} THEN {before} || {shown} || {after} END"
+
+
+def _values(columns: Sequence[_Column]) -> str:
+    return "".join(f"{column.value}, " for column in columns)
+
+
+def _texts_and_values(columns: Sequence[_Column]) -> str:
+    pairs = (f"{c.text}, {casts.cast(c.text, c.kind)} AS {c.value}, " for c in columns)
+    return f"SELECT {''.join(pairs)}"
 
 
 def _create_input(
@@ -182,7 +301,6 @@ def _create_input(
     layout: Layout,
     path: str,
     columns: Mapping[str, str],
-    condition: str = "true",
 ) -> None:
     """Create ``input`` over the loaded records, with the columns of the file's path."""
     texts = {**path_values(path), FILENAME: path}
@@ -192,103 +310,4 @@ def _create_input(
             text = texts.get(name)
             literal = "NULL" if text is None else quote_text(text)
             values.append(f"CAST({literal} AS {kind}) AS {quote_name(name)}")
-    session.execute(
-        f"CREATE VIEW {INPUT} AS SELECT {', '.join(values)} FROM {RECORDS} WHERE {condition}"
-    )
-
-
-def _csv_rejects(
-    session: duckdb.DuckDBPyConnection,
-    local: str,
-    path: str,
-    layout: Layout,
-    present: Sequence[tuple[str, str]],
-    names: Sequence[str],
-) -> list[Reject]:
-    """Return the malformed records and those with values that are not of their column's type."""
-    malformed = {}
-    if names:
-        found = session.execute(
-            "SELECT line, any_value(csv_line), string_agg(DISTINCT error_message, '; ') "
-            "FROM reject_errors GROUP BY line ORDER BY line"
-        ).fetchall()
-        for begin, raw, reason in found:
-            # DuckDB counts a record's line from the empty lines before it.
-            text = (raw or "").lstrip("\r\n")
-            line = begin + (raw or "")[: len(raw or "") - len(text)].count("\n")
-            malformed[line] = Reject(path, line, text.rstrip("\r\n")[:_RAW_CHARACTERS], reason)
-    bad_rows = [
-        number
-        for (number,) in session.execute(
-            f"SELECT rowid FROM {RECORDS} WHERE {_BAD} ORDER BY rowid"
-        ).fetchall()
-    ]
-    mistyped = _mistyped(local, path, layout, present, names, set(malformed), bad_rows)
-    return sorted([*malformed.values(), *mistyped], key=lambda reject: reject.line or 0)
-
-
-def _mistyped(
-    local: str,
-    path: str,
-    layout: Layout,
-    present: Sequence[tuple[str, str]],
-    names: Sequence[str],
-    malformed: set[int],
-    bad_rows: Sequence[int],
-) -> Iterator[Reject]:
-    """Find the lines of records by their number among the well-formed ones, with the csv module.
-
-    This path is for broken files only; DuckDB does not tell where in the file a row came from.
-    """
-    if not bad_rows:
-        return
-    probe = duckdb.connect(":memory:")
-    wanted = set(bad_rows)
-    for number, (line, text, values) in enumerate(_records(local, layout, malformed)):
-        if number not in wanted:
-            continue
-        record = dict(zip(names, values, strict=False))
-        reason = "; ".join(
-            f"column {name}: {record.get(name)!r} is no {kind}"
-            for name, kind in present
-            if record.get(name) not in (None, *layout.null_strings)
-            and _is_bad_value(probe, str(record[name]), kind)
-        )
-        yield Reject(path, line, text[:_RAW_CHARACTERS], reason or "a value is not of its column's type")
-        wanted.discard(number)
-    for _ in wanted:
-        yield Reject(path, None, "", "a value is not of its column's type")
-
-
-def _is_bad_value(probe: duckdb.DuckDBPyConnection, text: str, kind: str) -> bool:
-    question = f"SELECT {casts.is_bad('v', kind)} FROM (SELECT ?::VARCHAR AS v)"
-    ((bad,),) = probe.execute(question, [text]).fetchall()
-    return bool(bad)
-
-
-def _records(
-    local: str, layout: Layout, malformed: set[int]
-) -> Iterator[tuple[int, str, list[str]]]:
-    """Yield line, text and values of each well-formed record after the header."""
-    with Path(local).open(encoding="utf-8-sig", errors="replace", newline="") as stream:
-        seen: list[str] = []
-        source = _remembering(stream, seen)
-        reader = csv.reader(source, delimiter=layout.delimiter)
-        line = 1
-        skip_header = layout.header
-        for values in reader:
-            begin, line = line, reader.line_num + 1
-            text = "".join(seen).rstrip("\r\n")
-            seen.clear()
-            if not values or begin in malformed:
-                continue
-            if skip_header:
-                skip_header = False
-                continue
-            yield begin, text, values
-
-
-def _remembering(lines: Iterator[str], seen: list[str]) -> Iterator[str]:
-    for line in lines:
-        seen.append(line)
-        yield line
+    session.execute(f"CREATE VIEW {INPUT} AS SELECT {', '.join(values)} FROM {RECORDS}")

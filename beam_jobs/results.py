@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import cast
 
 import duckdb
 import pyarrow as pa
+from duckdb.sqltypes import DuckDBPyType
 
-from beam_jobs.errors import UsageError
+from beam_jobs.errors import TallyflowError, UsageError
 from beam_jobs.records import Reject
 from beam_jobs.session import quote_name, quote_text
 
@@ -22,7 +25,8 @@ _COPY_OPTIONS: Mapping[str, str] = MappingProxyType(
         ".parquet": "FORMAT parquet, COMPRESSION zstd",
     }
 )
-_WIDE_INTEGERS = ("HUGEINT", "UHUGEINT")
+# In the name of a type, however deep; in quotes it would be the name of a field.
+_WIDE_INTEGER = re.compile(r'(?<!")\bU?HUGEINT\b(?!")')
 _SHOWN_ROWS = 50
 _WIDTH_WITHOUT_TERMINAL = 160
 
@@ -38,28 +42,79 @@ def check_result_ending(path: str) -> None:
 
 
 def write_result(result: pa.Table, path: str) -> None:
-    """Write a result to a local file, in the format that its ending names."""
+    """Write a result to a local file, in the format that its ending names.
+
+    Raises:
+        TallyflowError: The format cannot hold a value.
+    """
     # With external access, as this session runs no SQL of the user's.
     connection = duckdb.connect(":memory:")
     connection.execute("SET TimeZone = 'UTC'")
     connection.register("result", result)
     relation = connection.table("result")
-    columns = []
-    for name, kind in zip(relation.columns, relation.types, strict=True):
-        column = quote_name(name)
-        if path.endswith(".parquet") and str(kind) in _WIDE_INTEGERS:
-            # Parquet has no 128-bit integer, and DuckDB would write a DOUBLE: inexact above 2^53.
-            column = f"CAST({column} AS DECIMAL(38, 0)) AS {column}"
-        columns.append(column)
-    connection.execute(
-        f"COPY (SELECT {', '.join(columns)} FROM result) TO {quote_text(path)} "
-        f"({_COPY_OPTIONS[Path(path).suffix]})"
-    )
+    columns = [
+        _column(name, kind, Path(path).suffix)
+        for name, kind in zip(relation.columns, relation.types, strict=True)
+    ]
+    try:
+        connection.execute(
+            f"COPY (SELECT {', '.join(columns)} FROM result) TO {quote_text(path)} "
+            f"({_COPY_OPTIONS[Path(path).suffix]})"
+        )
+    except duckdb.ConversionException as error:
+        raise TallyflowError(
+            "the result has an integer of more than 38 digits, which Parquet cannot hold; write "
+            "CSV or JSON lines, or cast it in the query"
+        ) from error
+
+
+def _column(name: str, kind: DuckDBPyType, ending: str) -> str:
+    """Return SQL for a column of the result as its format can hold it."""
+    column = quote_name(name)
+    if ending == ".parquet" and _WIDE_INTEGER.search(str(kind)):
+        # Parquet has no 128-bit integer, and DuckDB would write a DOUBLE: inexact above 2^53.
+        exact = _WIDE_INTEGER.sub("DECIMAL(38, 0)", str(kind))
+        return f"CAST({column} AS {exact}) AS {column}"
+    if ending == ".jsonl":
+        return f"{_json(column, kind)} AS {column}"
+    return column
+
+
+def _json(value: str, kind: DuckDBPyType, depth: int = 0) -> str:
+    """Return SQL for a value as DuckDB is to write it to JSON.
+
+    JSON has no NaN and no infinity, and DuckDB would write them bare. They become the strings that
+    Protocol Buffers' JSON has for them, which BigQuery reads as numbers.
+    """
+    if kind.id in ("float", "double"):
+        name = f"replace(replace({value}::VARCHAR, 'nan', 'NaN'), 'inf', 'Infinity')"
+        # By way of its text, as the FLOAT 0.1 is the DOUBLE 0.10000000149011612.
+        number = f"to_json({value}::VARCHAR::DOUBLE)" if kind.id == "float" else f"to_json({value})"
+        return f"CASE WHEN isfinite({value}) THEN {number} ELSE to_json({name}) END"
+    if kind.id in ("list", "array"):
+        item = f"item{depth}"
+        element = _json(item, _child(kind, "child"), depth + 1)
+        return f"list_transform({value}, lambda {item}: {element})"
+    if kind.id == "map":
+        values = _json(f"map_values({value})", duckdb.list_type(_child(kind, "value")), depth)
+        return f"map(map_keys({value}), {values})"
+    if kind.id == "struct":
+        fields = ", ".join(
+            f"{quote_name(field)} := "
+            + _json(f"{value}.{quote_name(field)}", _child(kind, field), depth)
+            for field, _ in kind.children
+        )
+        return f"CASE WHEN {value} IS NOT NULL THEN struct_pack({fields}) END"
+    return value
+
+
+def _child(kind: DuckDBPyType, name: str) -> DuckDBPyType:
+    return cast("DuckDBPyType", dict(kind.children)[name])
 
 
 def write_rejects(rejects: Iterable[Reject], path: str) -> None:
     """Write rejects to a local file, one JSON object a line, in order of file and line."""
-    ordered = sorted(rejects, key=lambda reject: (reject.file, reject.line or 0))
+    ordered = sorted(rejects, key=lambda reject: (reject.file, reject.line))
     lines = (json.dumps(reject.__dict__, ensure_ascii=False) + "\n" for reject in ordered)
     Path(path).write_text("".join(lines), encoding="utf-8")
 

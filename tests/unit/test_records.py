@@ -1,0 +1,399 @@
+"""Every record of a file is in ``input`` as it was written, or is a reject that says why."""
+
+from __future__ import annotations
+
+import csv
+import io
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from beam_jobs import csv_records, records
+from beam_jobs.csv_source import CsvFile, careful_source, fast_source, is_plain
+from beam_jobs.errors import InputError
+from beam_jobs.layout import Layout
+from beam_jobs.records import BlockReport, load_counts, load_csv, load_text
+from beam_jobs.session import open_session
+
+Rows = list[tuple[Any, ...]]
+_LINE_ENDS = ["\n", "\r\n", "\r"]
+_DUCKDB = duckdb.connect(":memory:")
+_TEXTS = {"a": "VARCHAR", "b": "VARCHAR"}
+
+
+def load(
+    data: bytes,
+    columns: dict[str, str] | None = None,
+    *,
+    delimiter: str = ",",
+    header: bool = True,
+    nulls: tuple[str, ...] = ("",),
+) -> tuple[Rows, BlockReport]:
+    """Load a CSV file's bytes; returns the rows of ``input`` without the file name."""
+    layout = Layout(
+        "csv",
+        columns or _TEXTS,
+        delimiter=delimiter,
+        header=header,
+        null_strings=nulls,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "data.csv"
+        path.write_bytes(data)
+        session = open_session([str(path)], folder)
+        report = load_csv(session, str(path), "bucket/data.csv", layout)
+        rows = session.execute("SELECT * EXCLUDE (filename) FROM input").fetchall()
+    assert report.rows == len(rows)
+    return rows, report
+
+
+def rejects_of(report: BlockReport) -> list[tuple[int, str, str]]:
+    """Return line, text and reason of each reject."""
+    assert all(reject.file == "bucket/data.csv" for reject in report.rejects)
+    return [(reject.line, reject.text, reject.reason) for reject in report.rejects]
+
+
+# A well-formed file, whatever its values are.
+
+_VALUES = st.text(
+    st.one_of(
+        st.sampled_from('",\n\r é\0;x1'),
+        st.characters(codec="utf-8", exclude_categories=["Cs"], exclude_characters="\ufeff"),
+    ),
+    max_size=8,
+)
+
+
+@given(st.data())
+@settings(max_examples=100, deadline=None)
+def test_a_well_formed_file_is_read_exactly(data: st.DataObject) -> None:
+    width = data.draw(st.integers(1, 4))
+    delimiter = data.draw(st.sampled_from([",", ";", "\t", "|", " ", "é", "||"]))
+    record = st.lists(_VALUES, min_size=width, max_size=width)
+    written = data.draw(st.lists(record, max_size=6))
+    end = data.draw(st.sampled_from(_LINE_ENDS))
+    quote_all = data.draw(st.booleans())
+    lines = [delimiter.join(f"c{number}" for number in range(width))]
+    for values in written:
+        quoted = [
+            '"' + value.replace('"', '""') + '"'
+            if quote_all or set(value) & {*'"\r\n ', *delimiter}
+            else value
+            for value in values
+        ]
+        lines.append(delimiter.join(quoted))
+    text = end.join(lines) + data.draw(st.sampled_from(["", end]))
+    bom = data.draw(st.sampled_from([b"", b"\xef\xbb\xbf"]))
+    names = data.draw(st.permutations([f"c{number}" for number in range(width)]))
+    rows, report = load(bom + text.encode(), dict.fromkeys(names, "VARCHAR"), delimiter=delimiter)
+    places = [int(name[1:]) for name in names]
+    expected = [tuple(values[place] or None for place in places) for values in written]
+    # A single empty value is an empty line, and at the end of a file without one nothing at all.
+    if width == 1:
+        while expected and expected[-1] == (None,) and len(rows) < len(expected):
+            expected.pop()
+    assert rows == expected
+    assert report.reject_count == 0
+
+
+# Whatever the bytes are.
+
+_PIECES = st.sampled_from(
+    ['"', ",", "\n", "\r\n", "\r", " ", "x", "1", "é", "\0", "NA", '""', '"a,b"', '"a\nb"', "x,1\n"]
+)
+
+
+@st.composite
+def _anything(draw: st.DrawFn) -> bytes:
+    body = "".join(draw(st.lists(_PIECES, max_size=14)))
+    if draw(st.booleans()):
+        body = body.replace("\r\n", "\n").replace("\r", "\n")
+        body = body.replace("\n", draw(st.sampled_from(_LINE_ENDS)))
+    data = body.encode()
+    if draw(st.integers(0, 9)) == 0:
+        data = data.replace(b"x", b"\xff", 1)
+    return data
+
+
+@given(_anything(), st.sampled_from(["\n", "\r\n", "\r"]), st.sampled_from(["VARCHAR", "BIGINT"]))
+@settings(max_examples=150, deadline=None)
+def test_every_record_is_a_row_or_a_reject(body: bytes, end: str, kind: str) -> None:
+    data = f"a,b{end}".encode() + body
+    rows, report = load(data, {"a": "VARCHAR", "b": kind}, nulls=("", "NA"))
+    lines = data.decode(errors="surrogateescape")
+    total_lines = len(list(io.StringIO(lines, newline="")))
+    assert report.reject_count == sum(reject.lines for reject in report.rejects)
+    numbers = [reject.line for reject in report.rejects]
+    assert numbers == sorted(set(numbers))
+    for reject in report.rejects:
+        assert 2 <= reject.line <= total_lines
+        # The raw text is what stands at that line.
+        text = "".join(list(io.StringIO(lines, newline=""))[reject.line - 1 :])
+        raw = reject.text.encode(errors="replace").decode()
+        assert text.encode(errors="surrogateescape").decode(errors="replace").startswith(raw)
+    # Lines that hold neither a record nor a part of one are blank.
+    not_blank = [line for line in io.StringIO(lines, newline="") if line.strip("\r\n")]
+    assert len(rows) + report.reject_count <= total_lines - 1
+    if '"' not in lines:
+        assert len(rows) + report.reject_count == len(not_blank) - 1
+
+
+@given(
+    _anything(),
+    st.integers(1, 3),
+    st.booleans(),
+    st.sampled_from([b"", b"\xef\xbb\xbf"]),
+)
+@settings(max_examples=400, deadline=None)
+def test_what_is_plain_duckdb_reads_as_the_careful_reader_does_or_not_at_all(
+    body: bytes, width: int, header: bool, bom: bytes
+) -> None:
+    names = ",".join(f"c{number}" for number in range(width))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "data.csv"
+        path.write_bytes(bom + (f"{names}\n".encode() if header else b"") + body)
+        file = CsvFile(str(path), width, ",", ("", "NA"), 2 if header else 1)
+        set_aside: list[csv_records.CsvRecord] = []
+        careful = careful_source(file, set_aside.append).read_all()
+        if not is_plain(file):
+            return
+        try:
+            fast = _DUCKDB.execute(f"FROM {fast_source(file)}").fetchall()
+        except duckdb.Error:
+            return
+        assert not set_aside
+        columns = [careful.column(number).to_pylist() for number in range(width)]
+        assert fast == list(zip(*columns, strict=True))
+
+
+@pytest.mark.parametrize("end", _LINE_ENDS)
+@pytest.mark.parametrize("other", _LINE_ENDS)
+def test_line_ends_may_be_mixed(end: str, other: str) -> None:
+    rows, report = load(f'a,b{end}1,2{other}3,"4{other}x"{end}5,6'.encode())
+    assert rows == [("1", "2"), ("3", f"4{other}x"), ("5", "6")]
+    assert report.reject_count == 0
+
+
+def test_ragged_records_are_rejects_with_line_text_and_reason() -> None:
+    rows, report = load(b"a,b\n1,2\n\n3\n4,5,6\n7,8,\n")
+    assert rows == [("1", "2"), ("7", "8")]
+    assert rejects_of(report) == [
+        (4, "3", "1 value where 2 belong"),
+        (5, "4,5,6", "3 values where 2 belong"),
+    ]
+
+
+def test_mistyped_values_are_rejects_that_name_column_value_and_type() -> None:
+    data = b'a,b\n"x\ny",1\n"z,",2.5\n\nw,oops\nv,3\n'
+    rows, report = load(data, {"a": "VARCHAR", "b": "BIGINT"})
+    assert rows == [("x\ny", 1), ("v", 3)]
+    assert rejects_of(report) == [
+        (4, '"z,",2.5', "column b: '2.5' is no BIGINT"),
+        (6, "w,oops", "column b: 'oops' is no BIGINT"),
+    ]
+
+
+def test_all_that_is_wrong_with_a_record_is_said() -> None:
+    _, report = load(b"a,b\nx,y\n", {"a": "DATE", "b": "BIGINT"})
+    assert rejects_of(report) == [
+        (2, "x,y", "column a: 'x' is no DATE; column b: 'y' is no BIGINT")
+    ]
+
+
+def test_invalid_utf8_is_a_reject() -> None:
+    rows, report = load(b"a,b\nx\xff,1\ny,2\n")
+    assert rows == [("y", "2")]
+    assert rejects_of(report) == [(2, "x\ufffd,1", "not UTF-8")]
+
+
+def test_a_quote_that_is_never_closed_counts_every_line_that_it_swallows() -> None:
+    lines = b"".join(b"%d,x\n" % number for number in range(5000))
+    rows, report = load(b'a,b\n1,2\n"3,4\n' + lines)
+    assert rows == [("1", "2")]
+    assert report.reject_count == 5001
+    ((line, text, reason),) = rejects_of(report)
+    assert (line, len(text)) == (3, 1000)
+    assert reason == (
+        "a quote is not closed by the end of the file (lines 3 to 5003, which count as 5001)"
+    )
+
+
+def test_a_stray_quote_that_meets_another_counts_every_line_between_them() -> None:
+    rows, report = load(b'a,b\n"1,2\n3,4\n"5",6\n7,8\n')
+    assert rows == [("7", "8")]
+    assert report.reject_count == 3
+    assert rejects_of(report)[0][2].startswith("text after a closing quote (lines 2 to 4")
+
+
+def test_a_record_that_is_too_long_is_a_reject(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_records, "MAX_RECORD", 20)
+    long = b'"' + b"\n" * 30 + b'",2\n'
+    rows, report = load(b"a,b\n" + b"x" * 50 + b",1\n" + long + b"ok,3\noops\n")
+    assert rows == [("ok", "3")]
+    assert [(line, reason[:26]) for line, _, reason in rejects_of(report)] == [
+        (2, "longer than 20 characters"),
+        (3, "longer than 20 characters "),
+        (35, "1 value where 2 belong"),
+    ]
+
+
+def test_null_strings_and_empty_values_are_null_quoted_or_not() -> None:
+    rows, _ = load(b'a,b\n,NA\n"","NA"\n" ",na\n', nulls=("", "NA"))
+    assert rows == [(None, None), (None, None), (" ", "na")]
+
+
+@pytest.mark.parametrize("bad_record", [b"", b"bad\n"])
+def test_quotes_amid_a_value_are_characters_and_spaces_around_a_quoted_one_are_none(
+    bad_record: bytes,
+) -> None:
+    data = b'a,b\n5" pipe,x"y"\n "1, 2" ,  "3"\n"he said ""hi"" to", z \n' + bad_record
+    rows, _ = load(data)
+    assert rows == [('5" pipe', 'x"y"'), ("1, 2", "3"), ('he said "hi" to', " z ")]
+
+
+def test_columns_match_by_name_in_any_order_and_case() -> None:
+    rows, report = load(b"B,new,A\n1,2,3\n", {"a": "BIGINT", "b": "BIGINT", "c": "DATE"})
+    assert rows == [(3, 1, None)]
+    assert report.missing == ("c",)
+    assert report.ignored == ("new",)
+
+
+def test_a_file_with_none_of_the_columns_has_its_rows_all_the_same() -> None:
+    rows, report = load(b"x,y\n1,2\n3,4\nbad\n")
+    assert rows == [(None, None), (None, None)]
+    assert report.reject_count == 1
+
+
+@pytest.mark.parametrize("data", [b"", b"\n\n", b"\xef\xbb\xbf", b"a,b", b"a,b\n", b"\n\na,b\r\n"])
+def test_a_file_without_records_has_no_rows_and_no_rejects(data: bytes) -> None:
+    rows, report = load(data)
+    assert rows == []
+    assert report.reject_count == 0
+
+
+def test_blank_lines_before_the_header_are_skipped() -> None:
+    assert load(b"\n\na,b\n1,2\n")[0] == [("1", "2")]
+
+
+def test_a_blank_line_of_a_single_column_is_a_null_record() -> None:
+    assert load(b"a\n\n1\n\n", {"a": "BIGINT"})[0] == [(None,), (1,), (None,)]
+    assert load(b"a\n\nx\n1\n\n", {"a": "BIGINT"})[0] == [(None,), (1,), (None,)]
+
+
+def test_without_header_the_columns_are_in_the_order_of_the_layout() -> None:
+    rows, report = load(b"1,2\n3\n", header=False)
+    assert rows == [("1", "2")]
+    assert rejects_of(report) == [(2, "3", "1 value where 2 belong")]
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (b"a,a\n", "bucket/data.csv: line 1: two columns are named 'a'; rename one"),
+        (b"\nA,a\n", "line 2: two columns are named 'a'"),
+        (b"a,\n", "line 1: column 2 has no name"),
+        (b'"a"x,b\n', "line 1: the header is malformed: text after a closing quote"),
+        (b"a\xff,b\n", "line 1: the header is malformed: not UTF-8"),
+        (b'"a,b\n1,2\n', "the header is malformed: a quote is not closed"),
+    ],
+)
+def test_a_broken_header_is_an_error_that_names_the_file(header: bytes, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load(header + b"1,2\n")
+    assert message in str(caught.value)
+
+
+def test_odd_column_names_and_values_are_no_sql() -> None:
+    name = 'it\'s "odd"; DROP'
+    rows, report = load(
+        f'"{name.replace(chr(34), chr(34) * 2)}",b\no\'x,1\n'.encode(), {name: "BIGINT"}
+    )
+    assert rows == []
+    assert rejects_of(report) == [(2, "o'x,1", f"column {name}: 'o'x' is no BIGINT")]
+
+
+def test_only_the_first_rejects_are_kept_and_all_are_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(records, "_KEPT_REJECTS", 5)
+    body = b"".join(b"x,%d\n" % n if n % 3 else b"ragged\n" for n in range(100))
+    _, report = load(b"a,b\n" + body, {"a": "BIGINT", "b": "BIGINT"})
+    assert report.reject_count == 100
+    assert [reject.line for reject in report.rejects] == [2, 3, 4, 5, 6]
+
+
+def test_a_reject_prints_as_one_line_with_its_place() -> None:
+    reject = records.Reject("f.csv", 7, 'x\n"', "why")
+    assert str(reject) == "f.csv:7: why: 'x\\n\"'"
+
+
+def test_a_file_of_any_size_agrees_with_the_csv_module() -> None:
+    written = [[f"{n}", f'say "{n}",\n{"é" * (n % 50)}'] for n in range(30_000)]
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows([["a", "b"], *written])
+    rows, _ = load(stream.getvalue().encode())
+    assert rows == [tuple(record) for record in written]
+    rows, report = load(stream.getvalue().encode() + b"ragged\n")
+    assert rows == [tuple(record) for record in written]
+    assert report.rejects[0].line == 60_002
+
+
+# Lines of text.
+
+
+def load_lines(block: bytes, first_line: int = 1) -> tuple[list[str], BlockReport]:
+    session = open_session()
+    report = load_text(session, block, first_line, "f.txt", Layout("text", {"line": "VARCHAR"}))
+    return [line for (line,) in session.execute("SELECT line FROM input").fetchall()], report
+
+
+@given(st.lists(st.text(st.sampled_from("xé\r\0 "), max_size=4)), st.sampled_from(["\n", "\r\n"]))
+@settings(deadline=None)
+def test_lines_lose_their_end_and_nothing_else(lines: list[str], end: str) -> None:
+    block = "".join(line + end for line in lines)
+    found, report = load_lines(block.encode())
+    expected = lines if end == "\r\n" else [line.removesuffix("\r") for line in lines]
+    assert found == expected
+    assert report.rows == len(lines)
+
+
+def test_a_last_line_without_an_end_is_a_line() -> None:
+    assert load_lines(b"a\n\nb")[0] == ["a", "", "b"]
+    assert load_lines(b"")[0] == []
+
+
+def test_lines_that_are_not_utf8_are_rejects_with_their_number() -> None:
+    lines, report = load_lines(b"a\nb\xff\nc\n\xed\xa0\x80", first_line=10)
+    assert lines == ["a", "c"]
+    assert (report.rows, report.reject_count) == (2, 2)
+    assert [(reject.line, reject.text) for reject in report.rejects] == [
+        (11, "b\ufffd"),
+        (13, "\ufffd\ufffd\ufffd"),
+    ]
+
+
+def test_a_character_cut_by_a_line_end_is_two_rejects() -> None:
+    lines, report = load_lines(b"\xc3\n\xa9\nok\n")
+    assert lines == ["ok"]
+    assert report.reject_count == 2
+
+
+def test_counts_are_one_record_with_the_columns_of_the_path() -> None:
+    session = open_session()
+    columns = {"lines": "BIGINT", "bytes": "BIGINT"}
+    layout = Layout("counts", columns, {"date": "DATE", "hour": "BIGINT"})
+    report = load_counts(session, 3, 10, "x/Date=2013-01-01/f", layout)
+    assert report.rows == 3
+    ((lines, size, date, hour, name),) = session.execute("FROM input").fetchall()
+    assert (lines, size, str(date), hour, name) == (
+        3,
+        10,
+        "2013-01-01",
+        None,
+        "x/Date=2013-01-01/f",
+    )
