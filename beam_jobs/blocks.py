@@ -2,46 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import duckdb
 
-from beam_jobs.files import InputFile, local_plain_file, open_input
+from beam_jobs.csv_load import load_carefully, load_proven_blocks
+from beam_jobs.files import InputFile, open_input
 from beam_jobs.layout import Layout
-from beam_jobs.records import BlockReport, load_counts, load_csv, load_text
-from beam_jobs.session import open_session
+from beam_jobs.records import BlockReport, load_counts, load_text
+
+BlockReader = Callable[[duckdb.DuckDBPyConnection, InputFile, Layout], Iterator[BlockReport]]
 
 _TEXT_BLOCK_BYTES = 32 * 1024 * 1024
 
 
 def read_blocks(
-    file: InputFile, layout: Layout, scratch: str
-) -> Iterator[tuple[duckdb.DuckDBPyConnection, BlockReport]]:
-    """Yield a session with the table ``input``, and a report, for each block of a file.
+    session: duckdb.DuckDBPyConnection, file: InputFile, layout: Layout
+) -> Iterator[BlockReport]:
+    """Load a file block by block; yields a report while the block is in the table ``input``.
 
     Args:
+        session: Its table ``input`` is made anew for each block.
         file: The file.
         layout: Of the run.
-        scratch: Folder for copies and for spilling, on local disk.
 
     Raises:
         InputError: The file cannot be read, or its header is broken.
+        NotProvenError: It has to be read by `read_whole`; what was yielded is to be forgotten.
     """
     match layout.name:
         case "csv":
-            with local_plain_file(file.path, scratch) as local:
-                session = open_session([local], scratch)
-                yield session, load_csv(session, local, file.path, layout)
+            with open_input(file.path) as stream:
+                yield from load_proven_blocks(session, stream, file.path, layout)
         case "text":
             first_line = 1
             for block in _whole_lines(file):
-                session = open_session(scratch=scratch)
-                yield session, load_text(session, block, first_line, file.path, layout)
+                yield load_text(session, block, first_line, file.path, layout)
                 first_line += block.count(b"\n")
         case "counts":
-            session = open_session(scratch=scratch)
             lines, size = _count(file)
-            yield session, load_counts(session, lines, size, file.path, layout)
+            yield load_counts(session, lines, size, file.path, layout)
+
+
+def read_whole(
+    session: duckdb.DuckDBPyConnection, file: InputFile, layout: Layout
+) -> Iterator[BlockReport]:
+    """Load a CSV file as one block, whatever is in it; as `read_blocks` otherwise."""
+    with open_input(file.path) as header, open_input(file.path) as records:
+        yield load_carefully(session, header, records, file.path, layout)
 
 
 def _count(file: InputFile) -> tuple[int, int]:

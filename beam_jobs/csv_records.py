@@ -4,16 +4,16 @@ A record ends at ``\n``, ``\r\n`` or ``\r``, also where a file mixes them. A val
 a quote runs to the closing one; two quotes within stand for one; spaces around a quoted value are
 no part of it. A quote amid an unquoted value is a character like any other.
 
-This is the careful reader: exact about every record, but some ten times slower than DuckDB's,
-which is asked first (see `beam_jobs.csv_source`).
+This is the careful reader: exact about every record, but some ten times slower than Arrow's,
+which is asked first (see `beam_jobs.csv_load`).
 """
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, NamedTuple
 
 from beam_jobs.errors import InputError
@@ -46,34 +46,35 @@ class CsvRecord(NamedTuple):
         return not self.text.strip("\r\n")
 
 
-def read_records(path: str, delimiter: str) -> Iterator[CsvRecord]:
-    """Yield every record of a local file of plain bytes, the header included."""
-    with Path(path).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
-        grammar = _Grammar.of(delimiter)
-        lines = _bounded_lines(stream)
-        number = 1
-        for line in lines:
-            record = (
-                _QuotedRecord(grammar, line, lines).read(number)
-                if '"' in line
-                else CsvRecord(number, 1, line, line.rstrip("\r\n").split(delimiter))
-            )
-            number += record.lines
-            yield _checked(record)
+def read_records(stream: IO[bytes], delimiter: str) -> Iterator[CsvRecord]:
+    """Yield every record of a file of plain bytes, the header included."""
+    text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    grammar = _Grammar.of(delimiter)
+    lines = _bounded_lines(text)
+    number = 1
+    for line in lines:
+        record = (
+            _QuotedRecord(grammar, line, lines).read(number)
+            if '"' in line
+            else CsvRecord(number, 1, line, line.rstrip("\r\n").split(delimiter))
+        )
+        number += record.lines
+        yield _checked(record)
+    text.detach()  # The stream is the caller's to close.
 
 
-def read_header(path: str, delimiter: str, source: str) -> tuple[list[str], int]:
+def read_header(stream: IO[bytes], delimiter: str, source: str) -> tuple[list[str], int]:
     """Return the names in the first record that is not blank, and the line after it.
 
     Args:
-        path: Local file of plain bytes.
+        stream: The plain bytes of the file's beginning.
         delimiter: Between the names.
         source: What to call the file in an error.
 
     Raises:
         InputError: A name is missing or stands twice, or the record is malformed.
     """
-    header = next((one for one in read_records(path, delimiter) if not one.is_blank), None)
+    header = next((one for one in read_records(stream, delimiter) if not one.is_blank), None)
     if header is None:
         return [], 1
     place = f"{source}: line {header.line}"

@@ -1,26 +1,17 @@
-"""Gives the values of a CSV file to DuckDB as texts: fast where the file is plain, carefully else.
-
-DuckDB's reader is fast, but it does not say which row came from which line, gives up on files that
-mix line ends, and is lenient in odd places. So it reads only what it is certain to read as the
-`careful reader <beam_jobs.csv_records>` would, and leaves every file with anything malformed to it.
-"""
+"""Gives the records of a CSV file to DuckDB as texts, whatever is in the file."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from typing import IO
 
 import pyarrow as pa
 
-from beam_jobs.csv_records import MAX_RECORD, CsvRecord, read_records
-from beam_jobs.session import quote_text
+from beam_jobs.csv_records import CsvRecord, read_records
 
 # Of a reject's text, this much is kept.
 TEXT_CHARACTERS = 1000
-_SCANNED_BYTES = 4 * 1024 * 1024
-_LOOK_BEHIND = 64
-_LINE_AFTER_HEADER = 2
 _BATCH_RECORDS = 10_000
 _BATCH_CHARACTERS = 4 * 1024 * 1024
 
@@ -30,17 +21,17 @@ TEXT = "text"
 
 @dataclass(frozen=True)
 class CsvFile:
-    """A local CSV file of plain bytes, and how to read it.
+    """The plain bytes of a CSV file, or of a block of one, and how to read them.
 
     Attributes:
-        path: Of the file.
-        width: How many columns it has; they are called ``t0``, ``t1`` and so on.
+        stream: The bytes.
+        width: How many columns there are; they are called ``t0``, ``t1`` and so on.
         delimiter: Between the values of a record.
         null_strings: Texts that are NULL.
-        first_line: Where its records begin: the line after the header, or 1.
+        first_line: Where the records begin: the line after the header, or 1.
     """
 
-    path: str
+    stream: IO[bytes]
     width: int
     delimiter: str
     null_strings: tuple[str, ...]
@@ -50,62 +41,6 @@ class CsvFile:
 def text_column(number: int) -> str:
     """Return what a source calls the texts of a file's column, counted from 0."""
     return f"t{number}"
-
-
-def is_plain(file: CsvFile) -> bool:
-    r"""Whether DuckDB is certain to read a file as the careful reader does, or else to fail.
-
-    What it is not certain of, as of DuckDB 2.0: a header below blank lines is taken for a record;
-    a ``\r`` in a file that ends lines with ``\r\n`` may take the space after it along; in a single
-    column, where blank lines are NULL, ``\r\n`` among ``\n`` is two of them; spaces before a quote
-    are dropped if there is one and make the quote a character if there are two; ``"a" "b"`` is one
-    value.
-    """
-    if file.first_line > _LINE_AFTER_HEADER:
-        return False
-    delimiter = file.delimiter.encode()
-    before = b""
-    with Path(file.path).open("rb") as stream:
-        while chunk := stream.read(_SCANNED_BYTES):
-            if chunk.endswith(b"\r"):
-                chunk += stream.read(1)
-            if _has_odd_return(chunk, file.width) or _has_odd_quote(before + chunk, delimiter):
-                return False
-            before = chunk[-_LOOK_BEHIND:]
-    return True
-
-
-def _has_odd_return(chunk: bytes, width: int) -> bool:
-    if b"\r" not in chunk:
-        return False
-    return width == 1 or chunk.count(b"\r") != chunk.count(b"\r\n")
-
-
-def _has_odd_quote(window: bytes, delimiter: bytes) -> bool:
-    """Whether a quote that may open a value has spaces before it."""
-    if b" " in delimiter:
-        return b'"' in window
-    ends = (delimiter, b"\n", b"\r", b'"', b"\xef\xbb\xbf")
-    at = window.find(b' "') if b'"' in window else -1
-    while at >= 0:
-        before = window[max(0, at - _LOOK_BEHIND) : at].rstrip(b" ")
-        if not before or before.endswith(ends):
-            return True
-        at = window.find(b' "', at + 2)
-    return False
-
-
-def fast_source(file: CsvFile) -> str:
-    """Return SQL for the records of a plain file; it fails on the first malformed one."""
-    columns = ", ".join(f"{text_column(number)}: 'VARCHAR'" for number in range(file.width))
-    nulls = ", ".join(quote_text(null) for null in file.null_strings)
-    # Everything is said, for what is not said DuckDB guesses: from the name, even columns.
-    return (
-        f"read_csv({quote_text(file.path)}, columns = {{{columns}}}, auto_detect = false, "
-        f"delim = {quote_text(file.delimiter)}, quote = '\"', escape = '\"', "
-        f"header = {file.first_line > 1}, nullstr = [{nulls}], max_line_size = {MAX_RECORD}, "
-        "compression = 'none', hive_partitioning = false)"
-    )
 
 
 def careful_source(file: CsvFile, set_aside: Callable[[CsvRecord], None]) -> pa.RecordBatchReader:
@@ -145,7 +80,7 @@ def _record_batch(batch: list[list[str | int | None]], schema: pa.Schema) -> pa.
 
 
 def _good_records(file: CsvFile, set_aside: Callable[[CsvRecord], None]) -> Iterator[CsvRecord]:
-    for record in read_records(file.path, file.delimiter):
+    for record in read_records(file.stream, file.delimiter):
         # As in DuckDB: in a single column, a blank line is a record with NULL.
         if record.line < file.first_line or (record.is_blank and file.width != 1):
             continue

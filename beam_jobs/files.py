@@ -13,7 +13,6 @@ import os
 import secrets
 import shutil
 import stat
-import tempfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,7 +26,6 @@ from beam_jobs.errors import InputError, TallyflowError, UsageError
 
 _COPY_BUFFER_BYTES = 4 * 1024 * 1024
 # What DuckDB takes for a pattern in the name of a file.
-_PATTERN_CHARACTERS = frozenset("*?[")
 
 
 @dataclass(frozen=True)
@@ -148,39 +146,6 @@ def _open_raw(path: str) -> IO[bytes]:
 
     stream = _filesystems(path).open(path, compression_type=CompressionTypes.UNCOMPRESSED)
     return cast("IO[bytes]", stream)
-
-
-@contextlib.contextmanager
-def local_plain_file(path: str, folder: str) -> Iterator[str]:
-    """Give a local path to a file's decompressed bytes; a copy in `folder` where one is needed.
-
-    Raises:
-        InputError: The file cannot be read.
-    """
-    ending = content_ending(path)
-    if not is_remote(path) and Path(path.lower()).suffix not in ENDINGS:
-        with _failing(path, "cannot be read", InputError), Path(path).open("rb"):
-            pass
-        resolved = Path(path).resolve()
-        if _PATTERN_CHARACTERS.isdisjoint(str(resolved)):
-            yield str(resolved)
-            return
-        link = Path(folder).resolve() / f"{secrets.token_hex(8)}{ending}"
-        link.symlink_to(resolved)
-        try:
-            yield str(link)
-        finally:
-            link.unlink()
-        return
-    handle, copy = tempfile.mkstemp(dir=folder, suffix=ending)
-    try:
-        with os.fdopen(handle, "wb") as target, open_input(path) as source:
-            while chunk := source.read(_COPY_BUFFER_BYTES):
-                with _failing(folder, "cannot be written"):
-                    target.write(chunk)
-        yield copy
-    finally:
-        Path(copy).unlink()
 
 
 def write_file(local: str, destination: str) -> None:

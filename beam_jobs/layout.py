@@ -16,7 +16,7 @@ import duckdb
 
 from beam_jobs import casts
 from beam_jobs.csv_records import read_header, read_records
-from beam_jobs.csv_source import CsvFile, careful_source, fast_source, text_column
+from beam_jobs.csv_source import CsvFile, careful_source, text_column
 from beam_jobs.errors import UsageError
 from beam_jobs.files import InputFile, content_ending, open_input
 from beam_jobs.formats import FileFormat, FormatName
@@ -219,10 +219,12 @@ def _sniff(
 def _with_names(head: _Head, delimiter: str, header: bool, declared: Mapping[str, str]) -> _Head:
     """Return a head with its columns' names: without a header, the declared ones in their order."""
     if header:
-        names, first_line = read_header(head.local, delimiter, head.path)
+        with Path(head.local).open("rb") as stream:
+            names, first_line = read_header(stream, delimiter, head.path)
         return replace(head, names=tuple(names), first_line=first_line)
-    first = itertools.islice(read_records(head.local, delimiter), _SNIFFED_RECORDS)
-    widths = Counter(len(record.values) for record in first if not record.is_blank)
+    with Path(head.local).open("rb") as stream:
+        first = itertools.islice(read_records(stream, delimiter), _SNIFFED_RECORDS)
+        widths = Counter(len(record.values) for record in first if not record.is_blank)
     ((width, _),) = widths.most_common(1)
     numbered = tuple(f"column{number}" for number in range(width))
     if _lowered(declared) <= set(numbered):
@@ -249,11 +251,8 @@ def _load_sample(
         texts = ", ".join(
             f"{text_column(number)} AS {quote_name(name)}" for number, name in enumerate(head.names)
         )
-        file = CsvFile(head.local, len(head.names), delimiter, ("",), head.first_line)
-        insert = f"INSERT INTO {SAMPLE} BY NAME SELECT {texts} FROM"
-        try:
-            session.execute(f"{insert} {fast_source(file)}")
-        except duckdb.Error:
-            session.register("careful", careful_source(file, set_aside=lambda _: None))
-            session.execute(f"{insert} careful")
+        with Path(head.local).open("rb") as stream:
+            file = CsvFile(stream, len(head.names), delimiter, ("",), head.first_line)
+            session.register("head", careful_source(file, set_aside=lambda _: None))
+            session.execute(f"INSERT INTO {SAMPLE} BY NAME SELECT {texts} FROM head")
     return names

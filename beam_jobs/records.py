@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,27 +10,14 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from beam_jobs import casts
-from beam_jobs.csv_records import CsvRecord, read_header
-from beam_jobs.csv_source import (
-    LINE,
-    TEXT,
-    TEXT_CHARACTERS,
-    CsvFile,
-    careful_source,
-    fast_source,
-    is_plain,
-    text_column,
-)
+from beam_jobs.csv_source import TEXT_CHARACTERS
 from beam_jobs.layout import FILENAME, Layout
 from beam_jobs.partition_paths import path_values
 from beam_jobs.session import quote_name, quote_text
 from beam_jobs.sql.shape import INPUT
 
-RECORDS = "records"
-_CAREFUL = "careful"
-_KEPT_REJECTS = 1000
-_VALUE_CHARACTERS = 200
+KEPT_REJECTS = 1000
+VALUE_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
@@ -52,7 +39,7 @@ class Reject:
     lines: int = 1
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.reason}: {self.text[:_VALUE_CHARACTERS]!r}"
+        return f"{self.file}:{self.line}: {self.reason}: {self.text[:VALUE_CHARACTERS]!r}"
 
 
 @dataclass(frozen=True)
@@ -83,7 +70,7 @@ def load_text(
     """Load a block of whole lines; the line ends are no part of them.
 
     Args:
-        session: Has no table ``input`` yet.
+        session: Its table ``input`` is made anew.
         block: Bytes of the lines, UTF-8.
         first_line: Number of the block's first line in the file.
         path: The file.
@@ -99,19 +86,16 @@ def load_text(
     # Two ends are taken off in turn, so that \r\n and \n are one line end and \r within stays.
     plain = "CASE WHEN suffix(raw, chr(10)) THEN left(raw, -1) ELSE raw END"
     line = f"CASE WHEN suffix({plain}, chr(13)) THEN left({plain}, -1) ELSE {plain} END"
-    session.execute(f"CREATE VIEW {RECORDS} AS SELECT {line} AS line FROM lines")
-    _create_input(session, layout, path, {"line": "line"})
-    return BlockReport(path, len(lines), len(rejects), tuple(rejects[:_KEPT_REJECTS]))
+    create_input(session, layout, path, {"line": line}, "lines")
+    return BlockReport(path, len(lines), len(rejects), tuple(rejects[:KEPT_REJECTS]))
 
 
 def load_counts(
     session: duckdb.DuckDBPyConnection, lines: int, size: int, path: str, layout: Layout
 ) -> BlockReport:
     """Load the one record of a file that is only counted: its lines and its bytes."""
-    session.execute(
-        f"CREATE VIEW {RECORDS} AS SELECT {lines}::BIGINT AS lines, {size}::BIGINT AS bytes"
-    )
-    _create_input(session, layout, path, {"lines": "lines", "bytes": "bytes"})
+    values = {"lines": f"{lines}::BIGINT", "bytes": f"{size}::BIGINT"}
+    create_input(session, layout, path, values, "(SELECT 1)")
     return BlockReport(path, rows=lines)
 
 
@@ -141,168 +125,22 @@ def _without_bad_lines(
     return pa.array(good, pa.large_binary()).cast(pa.large_string()), rejects
 
 
-def load_csv(
-    session: duckdb.DuckDBPyConnection, local: str, path: str, layout: Layout
-) -> BlockReport:
-    """Load a CSV file; columns are matched by name, whatever their order in the file.
-
-    Args:
-        session: May read `local`; has no table ``input`` yet.
-        local: The file's plain bytes on local disk.
-        path: The file as matched.
-        layout: Of the run.
-
-    Raises:
-        InputError: The header is broken.
-    """
-    names, first_line = list(layout.columns), 1
-    if layout.header:
-        names, first_line = read_header(local, layout.delimiter, path)
-    file = CsvFile(local, len(names), layout.delimiter, layout.null_strings, first_line)
-    places = {name.lower(): number for number, name in enumerate(names)}
-    columns = [
-        _Column(name, kind, places.get(name.lower())) for name, kind in layout.columns.items()
-    ]
-    present = [column for column in columns if column.place is not None]
-    rejects = _Rejects(path)
-    if not (names and is_plain(file) and _load_fast(session, file, present)):
-        _load_carefully(session, file, present, rejects)
-    _create_input(session, layout, path, {column.name: column.in_input for column in columns})
-    ((rows,),) = session.execute(f"SELECT count(*) FROM {RECORDS}").fetchall()
-    known = {column.name.lower() for column in columns}
-    return BlockReport(
-        path,
-        rows,
-        rejects.count,
-        rejects.first,
-        missing=tuple(c.name for c in columns if c.place is None) if names else (),
-        ignored=tuple(name for name in names if name.lower() not in known),
-    )
-
-
-@dataclass(frozen=True)
-class _Column:
-    """A column of the run: its name and type, and its place among the file's, None if missing."""
-
-    name: str
-    kind: str
-    place: int | None
-
-    @property
-    def text(self) -> str:
-        """What a source calls its text."""
-        return text_column(self.place or 0)
-
-    @property
-    def value(self) -> str:
-        """What the table of records calls its value."""
-        return f"v{self.place}"
-
-    @property
-    def is_bad(self) -> str | None:
-        """SQL for whether its text is no value of its type; None if every text is one."""
-        return casts.is_bad(self.text, self.value, self.kind)
-
-    @property
-    def in_input(self) -> str:
-        """SQL for its value over the table of records."""
-        return f"CAST(NULL AS {self.kind})" if self.place is None else self.value
-
-
-class _Rejects:
-    """Counts the rejects of a file and keeps the first of them."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._kept: list[Reject] = []
-        self.count = 0
-
-    def add(self, record: CsvRecord) -> None:
-        """Add a record with a problem; they come in the order of the file, once or twice."""
-        # A quote that is open by mistake swallows records that nobody can tell apart any more:
-        # every line of them counts, as if it were one.
-        self.count += record.lines
-        text = record.text.rstrip("\r\n")[:TEXT_CHARACTERS]
-        shown = text.encode(errors="surrogateescape").decode(errors="replace")
-        reason = record.problem
-        if record.lines > 1:
-            last = record.line + record.lines - 1
-            reason += f" (lines {record.line} to {last}, which count as {record.lines})"
-        self._kept.append(Reject(self._path, record.line, shown, reason, record.lines))
-        if len(self._kept) > 2 * _KEPT_REJECTS:
-            self._kept = list(self.first)
-
-    @property
-    def first(self) -> tuple[Reject, ...]:
-        """The first in the order of the file."""
-        return tuple(sorted(self._kept, key=lambda reject: reject.line)[:_KEPT_REJECTS])
-
-
-def _load_fast(
-    session: duckdb.DuckDBPyConnection, file: CsvFile, columns: Sequence[_Column]
-) -> bool:
-    """Load a file's records with DuckDB's reader, if all of them are good; returns whether."""
-    bad = " OR ".join(filter(None, (column.is_bad for column in columns)))
-    failing = f"CASE WHEN {bad} THEN error('bad') END" if bad else "NULL"
-    try:
-        session.execute(
-            f"CREATE TABLE {RECORDS} AS SELECT {_values(columns)} {failing} AS failed "
-            f"FROM ({_texts_and_values(columns)} true FROM {fast_source(file)})"
-        )
-    except duckdb.Error:
-        return False
-    return True
-
-
-def _load_carefully(
-    session: duckdb.DuckDBPyConnection,
-    file: CsvFile,
-    columns: Sequence[_Column],
-    rejects: _Rejects,
-) -> None:
-    """Load a file's good records, whatever the others are."""
-    reasons = "".join(f", {reason}" for reason in map(_reason, columns) if reason)
-    session.register(_CAREFUL, careful_source(file, rejects.add))
-    session.execute(
-        f"CREATE TABLE {RECORDS} AS SELECT {_values(columns)} {LINE}, {TEXT}, "
-        f"nullif(concat_ws('; ', NULL{reasons}), '') AS reason "
-        f"FROM ({_texts_and_values(columns)} {LINE}, {TEXT} FROM {_CAREFUL})"
-    )
-    session.unregister(_CAREFUL)
-    bad = session.execute(
-        f"SELECT {LINE}, {TEXT}, reason FROM {RECORDS} WHERE reason IS NOT NULL ORDER BY {LINE}"
-    )
-    while rows := bad.fetchmany(_KEPT_REJECTS):
-        for line, text, reason in rows:
-            rejects.add(CsvRecord(line, 1, text, [], reason))
-    session.execute(f"DELETE FROM {RECORDS} WHERE reason IS NOT NULL")
-
-
-def _reason(column: _Column) -> str | None:
-    """Return SQL for what is wrong with a column's text, NULL if nothing is."""
-    if column.is_bad is None:
-        return None
-    before, after = quote_text(f"column {column.name}: '"), quote_text(f"' is no {column.kind}")
-    shown = f"left({column.text}, {_VALUE_CHARACTERS})"
-    return f"CASE WHEN {column.is_bad} THEN {before} || {shown} || {after} END"
-
-
-def _values(columns: Sequence[_Column]) -> str:
-    return "".join(f"{column.value}, " for column in columns)
-
-
-def _texts_and_values(columns: Sequence[_Column]) -> str:
-    pairs = (f"{c.text}, {casts.cast(c.text, c.kind)} AS {c.value}, " for c in columns)
-    return f"SELECT {''.join(pairs)}"
-
-
-def _create_input(
+def create_input(
     session: duckdb.DuckDBPyConnection,
     layout: Layout,
     path: str,
     columns: Mapping[str, str],
+    source: str,
 ) -> None:
-    """Create ``input`` over the loaded records, with the columns of the file's path."""
+    """Create ``input`` over a source of records, with the columns of the file's path.
+
+    Args:
+        session: Its table ``input`` is made anew.
+        layout: Of the run.
+        path: The file as matched.
+        columns: SQL over the source for the value of each column of the files.
+        source: Table or view of the records.
+    """
     texts = {**path_values(path), FILENAME: path}
     values = [f"{value} AS {quote_name(name)}" for name, value in columns.items()]
     for name, kind in layout.input_columns.items():
@@ -310,4 +148,4 @@ def _create_input(
             text = texts.get(name)
             literal = "NULL" if text is None else quote_text(text)
             values.append(f"CAST({literal} AS {kind}) AS {quote_name(name)}")
-    session.execute(f"CREATE VIEW {INPUT} AS SELECT {', '.join(values)} FROM {RECORDS}")
+    session.execute(f"CREATE OR REPLACE VIEW {INPUT} AS SELECT {', '.join(values)} FROM {source}")

@@ -22,7 +22,7 @@ from beam_jobs.sql import functions
 from beam_jobs.sql.resolve import Resolver
 from beam_jobs.sql.shape import INPUT, Query, parse_query
 from beam_jobs.sql.split import AGGREGATED, STATES, Split, split_query
-from beam_jobs.sql.syntax import duckdb_error, parse_select, print_select, query_error, walk
+from beam_jobs.sql.syntax import duckdb_error, parse_select, print_select, query_error
 
 _DESCRIBE = "DESCRIBE "
 
@@ -39,7 +39,6 @@ class Plan:
         final: From ``aggregated`` (the rows of the merge) to the result.
         result: Name to DuckDB type of the result's columns, in order.
         approximate: Names of the approximate aggregates that the query uses.
-        uses: Names of the columns of ``input`` that the partial query needs.
     """
 
     query: str
@@ -49,7 +48,6 @@ class Plan:
     final: str
     result: Mapping[str, str]
     approximate: tuple[str, ...]
-    uses: frozenset[str]
 
 
 def create_input(session: duckdb.DuckDBPyConnection, columns: Mapping[str, str]) -> None:
@@ -107,18 +105,8 @@ def plan_query(text: str, columns: Mapping[str, str]) -> Plan:
         final=split.final,
         result=dict(result),
         approximate=tuple(sorted(query.aggregates & functions.APPROXIMATE.keys())),
-        uses=_used_columns(split.partial, columns),
     )
     return _bind(session, plan, split)
-
-
-def _used_columns(partial: str, columns: Mapping[str, str]) -> frozenset[str]:
-    """Return the columns that a query may read: those it names in any way, or all for a ``*``."""
-    nodes = list(walk(parse_select(partial)["node"]))
-    if any(node.get("class") == "STAR" for node in nodes):
-        return frozenset(columns)
-    named = {part.lower() for node in nodes for part in node.get("column_names", ())}
-    return frozenset(name for name in columns if name.lower() in named)
 
 
 def _describe(session: duckdb.DuckDBPyConnection, query: str) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ from beam_jobs.errors import InputError
 from beam_jobs.files import InputFile
 from beam_jobs.layout import Layout, counts_layout
 from beam_jobs.records import Reject
+from beam_jobs.session import open_session
 
 _TEXT = Layout("text", {"line": "VARCHAR"})
 
@@ -24,7 +25,8 @@ def read_lines(path: Path) -> tuple[list[str], int, list[Reject]]:
     lines: list[str] = []
     rejects: list[Reject] = []
     count = 0
-    for session, report in read_blocks(InputFile(str(path), 0), _TEXT, str(path.parent)):
+    session = open_session()
+    for report in read_blocks(session, InputFile(str(path), 0), _TEXT):
         count += 1
         found = session.execute("SELECT line FROM input").fetchall()
         assert report.rows == len(found)
@@ -52,7 +54,8 @@ def test_any_block_size_gives_the_same_lines(
     # A last line without \n keeps nothing of a line end either.
     assert [line.encode() for line in lines] == expected
     assert rejects == []
-    ((session, report),) = read_blocks(InputFile(str(path), 0), counts_layout(), str(tmp_path))
+    session = open_session()
+    (report,) = read_blocks(session, InputFile(str(path), 0), counts_layout())
     assert session.execute("SELECT lines, bytes FROM input").fetchall() == [
         (len(expected), len(content))
     ]
@@ -91,16 +94,14 @@ def test_a_csv_file_of_any_name_is_one_block_and_no_other_file_is_read(
     tmp_path: Path, name: str, compressed: bool
 ) -> None:
     path = tmp_path / (name + ".gz" if compressed else name)
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
     path.parent.mkdir(exist_ok=True)
     data = b"a,b\n1,right\n"
     path.write_bytes(gzip.compress(data) if compressed else data)
     (path.parent / "a1.csv").write_bytes(b"a,b\n1,wrong\n")
     layout = Layout("csv", {"a": "BIGINT", "b": "VARCHAR"})
+    session = open_session()
     found = [
         session.execute("SELECT a, b, filename FROM input").fetchall()
-        for session, _ in read_blocks(InputFile(str(path), 0), layout, str(scratch))
+        for _ in read_blocks(session, InputFile(str(path), 0), layout)
     ]
     assert found == [[(1, "right", str(path))]]
-    assert list(scratch.iterdir()) == []

@@ -135,8 +135,16 @@ def test_a_type_that_duckdb_does_not_know_is_named(
 
 
 def test_types_with_parts_are_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = "columns: {a: 'STRUCT(x INT, y VARCHAR[])', b: 'DECIMAL(9, 2)', c: 'MAP(INT, DATE)'}\n"
+    text = "columns: {a: 'ENUM(''x'', ''y'')', b: 'DECIMAL(9, 2)', c: 'TIMESTAMP WITH TIME ZONE'}\n"
     assert check(write(tmp_path, GOOD + text), capsys)[0] == 0
+
+
+def test_a_type_that_no_csv_value_can_have_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, _, problems = check(write(tmp_path, f"{GOOD}columns: {{a: 'INTEGER[]'}}\n"), capsys)
+    assert status == 2
+    assert "columns.a: a CSV value cannot be 'INTEGER[]': read it as VARCHAR" in problems
 
 
 def test_a_file_that_airflow_would_overlook_is_reported(

@@ -80,8 +80,6 @@ def test_a_file_is_found_and_read_by_its_name_however_odd(tmp_path: Path, name: 
     (found,) = files.match_files(str(tmp_path / name))
     assert found.path == str(tmp_path / name)
     assert read(found.path) == b"right"
-    with files.local_plain_file(found.path, str(tmp_path)) as local:
-        assert Path(local).read_bytes() == b"right"
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted({name, "a1.csv"})
 
 
@@ -134,11 +132,6 @@ def test_an_unreadable_file_is_an_error_that_names_it() -> None:
         path.touch(mode=0)
         with pytest.raises(InputError, match=r"f\.csv: cannot be read: Permission denied"):
             read(path)
-        with (
-            pytest.raises(InputError, match="Permission denied"),
-            files.local_plain_file(str(path), folder),
-        ):
-            pass
 
 
 @pytest.mark.usefixtures("not_root")
@@ -166,10 +159,6 @@ def test_compressed_files_of_any_number_of_streams_are_read(
     parts = [os.urandom(200_000), b"", b"x" * 500_000, *[b"line\n"] * 300]
     path.write_bytes(b"".join(compress(part) for part in parts))
     assert read(path) == b"".join(parts)
-    with files.local_plain_file(str(path), str(tmp_path)) as local:
-        assert Path(local).read_bytes() == b"".join(parts)
-        assert local.endswith(".csv")
-    assert not Path(local).exists()
     path.write_bytes(compress(b""))
     assert read(path) == b""
 
@@ -213,11 +202,10 @@ def test_broken_compressed_data_is_an_error_that_names_the_file(
     }[damage]
     path = tmp_path / f"f.csv{ending}"
     path.write_bytes(broken)
-    for use in (read, lambda path: files.local_plain_file(str(path), str(tmp_path)).__enter__()):
-        with pytest.raises(InputError) as caught:
-            use(path)
-        assert str(caught.value).startswith(f"{path}: cannot be read: ")
-        assert "\n" not in str(caught.value)
+    with pytest.raises(InputError) as caught:
+        read(path)
+    assert str(caught.value).startswith(f"{path}: cannot be read: ")
+    assert "\n" not in str(caught.value)
     if damage in ("truncated", "empty"):
         assert str(caught.value).endswith("the compressed data ends too early; is it truncated?")
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
@@ -226,25 +214,6 @@ def test_broken_compressed_data_is_an_error_that_names_the_file(
 def test_a_missing_file_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"gone\.csv: cannot be read: No such file"):
         read(tmp_path / "gone.csv")
-
-
-def test_a_full_scratch_folder_is_not_blamed_on_the_input(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "f.csv.gz"
-    path.write_bytes(gzip.compress(b"data"))
-
-    class Full(io.BytesIO):
-        def write(self, _: object) -> int:
-            raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fdopen", lambda *_: Full())
-    with (
-        pytest.raises(TallyflowError, match="cannot be written: No space left") as caught,
-        files.local_plain_file(str(path), str(tmp_path)),
-    ):
-        pass
-    assert "f.csv.gz" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -434,8 +403,7 @@ def test_remote_files_are_matched_without_hidden_ones_and_read(bucket: Path) -> 
         files.InputFile("folder://bucket/date=1/g.csv", 4),
     ]
     assert read(found[0].path) == b"plain"
-    with files.local_plain_file(found[1].path, str(bucket)) as local:
-        assert Path(local).read_bytes() == b"more"
+    assert read(found[1].path) == b"more"
     assert files.match_files("folder://bucket/date=*/**.csv") == found
     assert files.match_files("folder://bucket/none/*.csv") == []
 

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
-import tempfile
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
-import duckdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_jobs import csv_records, records
-from beam_jobs.csv_source import CsvFile, careful_source, fast_source, is_plain
+from beam_jobs import arrow_csv, csv_load, csv_records, records
+from beam_jobs.csv_load import NotProvenError, load_carefully, load_proven_blocks
 from beam_jobs.errors import InputError
 from beam_jobs.layout import Layout
-from beam_jobs.records import BlockReport, load_counts, load_csv, load_text
+from beam_jobs.records import BlockReport, load_counts, load_text
 from beam_jobs.session import open_session
 
 Rows = list[tuple[Any, ...]]
 _LINE_ENDS = ["\n", "\r\n", "\r"]
-_DUCKDB = duckdb.connect(":memory:")
 _TEXTS = {"a": "VARCHAR", "b": "VARCHAR"}
 
 
@@ -42,14 +39,43 @@ def load(
         header=header,
         null_strings=nulls,
     )
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "data.csv"
-        path.write_bytes(data)
-        session = open_session([str(path)], folder)
-        report = load_csv(session, str(path), "bucket/data.csv", layout)
-        rows = session.execute("SELECT * EXCLUDE (filename) FROM input").fetchall()
-    assert report.rows == len(rows)
-    return rows, report
+    proven = read(data, layout)
+    careful = read(data, layout, carefully=True)
+    assert careful is not None
+    if proven is not None:
+        assert repr(proven) == repr(careful)  # in which NaN is NaN
+    return careful
+
+
+def read(
+    data: bytes, layout: Layout, *, carefully: bool = False
+) -> tuple[Rows, BlockReport] | None:
+    """Load the bytes by one of the two ways; None if they have to be read carefully."""
+    session = open_session()
+    streams = io.BytesIO(data), io.BytesIO(data)
+    rows: Rows = []
+    total = BlockReport("bucket/data.csv", 0)
+    try:
+        reports = (
+            iter([load_carefully(session, *streams, total.file, layout)])
+            if carefully
+            else load_proven_blocks(session, streams[0], total.file, layout)
+        )
+        for report in reports:
+            found = session.execute("SELECT * EXCLUDE (filename) FROM input").fetchall()
+            assert report.rows == len(found)
+            rows += found
+            total = replace(
+                total,
+                rows=total.rows + report.rows,
+                reject_count=total.reject_count + report.reject_count,
+                rejects=(*total.rejects, *report.rejects)[: records.KEPT_REJECTS],
+                missing=total.missing + report.missing,
+                ignored=total.ignored + report.ignored,
+            )
+    except NotProvenError:
+        return None
+    return rows, total
 
 
 def rejects_of(report: BlockReport) -> list[tuple[int, str, str]]:
@@ -143,32 +169,55 @@ def test_every_record_is_a_row_or_a_reject(body: bytes, end: str, kind: str) -> 
         assert len(rows) + report.reject_count == len(not_blank) - 1
 
 
+_TRICKY = st.sampled_from(
+    """1 -7 +5 007 0x1F 1_0 1.0 1e3 12.5 99999999999999999999 .5 1. 1e400 -1e400 nan inf -Infinity
+    true TRUE t yes 2013-01-01 2013-1-1 20130101 2013-13-01 2013-01-01T05:00:00 05:00:00 0000-01-01
+    2013-01-01T05:00:00.5 2013-01-01T05:00:00.1234567 2013-01-01T05:00:00Z 2013-01-01T05:00Z
+    2013-01-01T05:00:00+02 2013-01-01T05:00:00+0200 2013-01-01T05:00:00+02:00 2013-01-01T24:00:00
+    2013-01-01T05 2013-01-01T0500 -0 0 é NA x""".split()
+)
+
+
 @given(
-    _anything(),
-    st.integers(1, 3),
-    st.booleans(),
-    st.sampled_from([b"", b"\xef\xbb\xbf"]),
+    values=st.lists(
+        st.tuples(
+            st.sampled_from(["", "", " ", "\t", "\u00a0"]),
+            _TRICKY,
+            st.sampled_from(["", " ", "\t"]),
+        ).map("".join),
+        min_size=1,
+        max_size=4,
+    ),
+    kind=st.sampled_from([*arrow_csv.ARROW_TYPES, "VARCHAR", "DECIMAL(9,2)", "FLOAT", "TIME"]),
+    separator=st.sampled_from(["T", " "]),
+    quoted=st.booleans(),
 )
 @settings(max_examples=400, deadline=None)
-def test_what_is_plain_duckdb_reads_as_the_careful_reader_does_or_not_at_all(
-    body: bytes, width: int, header: bool, bom: bytes
+def test_arrow_reads_a_value_as_the_careful_reader_does_or_leaves_it(
+    values: list[str], kind: str, separator: str, quoted: bool
 ) -> None:
-    names = ",".join(f"c{number}" for number in range(width))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "data.csv"
-        path.write_bytes(bom + (f"{names}\n".encode() if header else b"") + body)
-        file = CsvFile(str(path), width, ",", ("", "NA"), 2 if header else 1)
-        set_aside: list[csv_records.CsvRecord] = []
-        careful = careful_source(file, set_aside.append).read_all()
-        if not is_plain(file):
-            return
-        try:
-            fast = _DUCKDB.execute(f"FROM {fast_source(file)}").fetchall()
-        except duckdb.Error:
-            return
-        assert not set_aside
-        columns = [careful.column(number).to_pylist() for number in range(width)]
-        assert fast == list(zip(*columns, strict=True))
+    mark = '"' if quoted else ""
+    lines = [f"{mark}{value.replace('T', separator)}{mark},x" for value in values]
+    load("\n".join(["a,b", *lines, ""]).encode(), {"a": kind, "b": "VARCHAR"}, nulls=("", "NA"))
+
+
+@given(
+    body=_anything(),
+    size=st.integers(1, 12),
+    width=st.integers(1, 3),
+    header=st.booleans(),
+    bom=st.sampled_from([b"", b"\xef\xbb\xbf"]),
+    kind=st.sampled_from(["VARCHAR", "BIGINT", "DECIMAL(9,2)"]),
+)
+@settings(max_examples=400, deadline=None)
+def test_no_block_size_changes_a_row_or_a_reject(
+    body: bytes, *, size: int, width: int, header: bool, bom: bytes, kind: str
+) -> None:
+    names = [f"c{number}" for number in range(width)]
+    data = bom + (f"{','.join(names)}\n".encode() if header else b"") + body
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(csv_load, "BLOCK_BYTES", size)
+        load(data, dict.fromkeys(names, kind), header=header, nulls=("", "NA"))
 
 
 @pytest.mark.parametrize("end", _LINE_ENDS)
@@ -320,7 +369,8 @@ def test_odd_column_names_and_values_are_no_sql() -> None:
 def test_only_the_first_rejects_are_kept_and_all_are_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(records, "_KEPT_REJECTS", 5)
+    monkeypatch.setattr(csv_load, "KEPT_REJECTS", 5)
+    monkeypatch.setattr(records, "KEPT_REJECTS", 5)
     body = b"".join(b"x,%d\n" % n if n % 3 else b"ragged\n" for n in range(100))
     _, report = load(b"a,b\n" + body, {"a": "BIGINT", "b": "BIGINT"})
     assert report.reject_count == 100
