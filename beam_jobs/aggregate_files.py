@@ -26,7 +26,7 @@ from beam_jobs.files import InputFile, join_path
 from beam_jobs.formats import FileFormat
 from beam_jobs.layout import find_layout
 from beam_jobs.results import print_table
-from beam_jobs.run import Run, find_files, run
+from beam_jobs.run import Run, check_outputs, find_files, run
 from beam_jobs.sql import parse_query, plan_query
 
 _EXAMPLES = """
@@ -77,6 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     query = parser.add_argument_group("one query")
     query.add_argument(
         "--input",
+        type=options.path,
         metavar="PATTERN",
         help="files to read: a path or gs:// URL, with * (within a folder) and ** (any folders); "
         "quote it; with --dataset it stands in for the dataset's own pattern",
@@ -84,6 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
     query.add_argument("--query", metavar="SQL", help="SELECT … FROM input …")
     query.add_argument(
         "--output",
+        type=options.path,
         metavar="PATH",
         help="write the result to this .csv, .jsonl or .parquet file, in place of printing it; "
         "with --dataset: the folder of the results (default: ROOT/results/<dataset>/date=<date>)",
@@ -93,6 +95,7 @@ def build_parser() -> argparse.ArgumentParser:
     dataset.add_argument("--date", metavar="YYYY-MM-DD", type=_iso_date, help="the partition")
     dataset.add_argument(
         "--storage",
+        type=options.path,
         metavar="ROOT",
         default=os.environ.get("TALLYFLOW_STORAGE") or "data",
         help="folder or gs:// URL that holds the files and the results of all datasets "
@@ -121,9 +124,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _iso_date(text: str) -> date:
     try:
-        return date.fromisoformat(text)
+        found = date.fromisoformat(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a date like 2013-01-31") from None
+        found = None
+    if found is None or found.isoformat() != text:  # 20130131 is a date of ISO 8601, too
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date like 2013-01-31")
+    return found
 
 
 def _columns(text: str) -> dict[str, str]:
@@ -172,6 +178,7 @@ def main(argv: Sequence[str]) -> None:
     for query in task.queries.values():
         parse_query(query)  # A mistake in a query is found before any file is looked at.
     files = find_files(task.pattern, task.allow_empty)
+    check_outputs([path for path in task.queries if path], task.pattern, files)
     with tempfile.TemporaryDirectory(prefix="tallyflow-") as folder:
         table = f"{folder}/result.parquet"
         queries = {path or table: query for path, query in task.queries.items()}

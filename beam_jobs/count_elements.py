@@ -16,7 +16,7 @@ from beam_jobs import options
 from beam_jobs.formats import FileFormat
 from beam_jobs.layout import counts_layout, find_layout
 from beam_jobs.results import print_table
-from beam_jobs.run import Run, find_files, run
+from beam_jobs.run import Run, check_outputs, find_files, run
 from beam_jobs.sql import plan_query
 
 QUERIES: Mapping[str, str] = MappingProxyType(
@@ -63,6 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--input",
         required=True,
+        type=options.path,
         metavar="PATTERN",
         help="files to count: a path or gs:// URL, with * (within a folder) and ** (any folders); "
         "quote it, so that the shell leaves it alone; .gz, .bz2 and .zst are decompressed",
@@ -82,6 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--output",
+        type=options.path,
         metavar="FILE",
         help="write the result there; the ending says how: .csv, .jsonl or .parquet",
     )
@@ -111,6 +113,7 @@ def main(argv: Sequence[str]) -> None:
     arguments = parse_args(argv)
     job = arguments.job
     files = find_files(job.input, job.allow_empty)
+    check_outputs([job.output] if job.output else [], job.input, files)
     by_value = job.by in ("line", "word")
     layout = find_layout(files, FileFormat("text")) if by_value else counts_layout()
     query = QUERIES[job.by] + (f" LIMIT {job.top}" if job.top is not None else "")

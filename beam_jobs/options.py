@@ -5,14 +5,19 @@ from __future__ import annotations
 import argparse
 import difflib
 import logging
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from beam_jobs.errors import TallyflowError
+from beam_jobs.files import is_remote
 from beam_jobs.results import check_result_ending
 
 LOCAL_RUNNER = "DirectRunner"
+_TERMINATED = 128 + signal.SIGTERM
+_LARGEST = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -71,9 +76,16 @@ exit status:
 
 def natural_number(text: str) -> int:
     """Return a number from 0, for argparse."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0")
+    if not (text.isascii() and text.isdecimal() and int(text) <= _LARGEST):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to {_LARGEST}")
     return int(text)
+
+
+def path(text: str) -> str:
+    """Return a path or URL, for argparse; ``~`` is the home folder, also where it was quoted."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty; is a variable of the shell not set?")
+    return text if is_remote(text) else str(Path(text).expanduser()) if text[0] == "~" else text
 
 
 def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> Arguments:
@@ -125,6 +137,9 @@ def check_output(parser: argparse.ArgumentParser, output: str | None, runner: st
 def run_main(main: Callable[[Sequence[str]], None]) -> None:
     """Run a job's main function as a process: its errors become one message and an exit status."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("apache_beam").setLevel(logging.WARNING)
+    # Whoever ends the job, as Airflow does, ends it in order: scratch files are deleted.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
     try:
         main(sys.argv[1:])
     except TallyflowError as error:

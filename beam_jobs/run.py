@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import logging
+import os
 import re
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from beam_jobs.errors import InputError, TallyflowError, UsageError
-from beam_jobs.files import InputFile, delete_file, match_files
+from beam_jobs.files import InputFile, delete_file, is_remote, match_files
 from beam_jobs.layout import Layout
 from beam_jobs.options import LOCAL_RUNNER
 from beam_jobs.sql import Plan
@@ -59,11 +62,42 @@ def find_files(pattern: str, allow_empty: bool) -> list[InputFile]:
     return files
 
 
-def run(work: Run, runner: str, beam_arguments: Sequence[str]) -> None:
-    """Run and wait for the end; every result is published, or none.
+def check_outputs(outputs: Sequence[str], pattern: str, files: Sequence[InputFile]) -> None:
+    """Refuse results that would be read as input, or that cannot be written where they should.
 
     Raises:
-        TallyflowError: The run failed; what was published before is untouched.
+        UsageError: Naming the output.
+    """
+    inputs = {_absolute(file.path) for file in files}
+    for output in outputs:
+        place = _absolute(output)
+        if place in inputs or _matches(place, _absolute(pattern)):
+            raise UsageError(f"{output}: the output is among the input files; write it elsewhere")
+        if is_remote(output):
+            continue
+        folder = next(parent for parent in Path(place).parents if parent.exists())
+        if Path(place).is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+            what = "is a folder" if Path(place).is_dir() else f"{folder} is no folder to write to"
+            raise UsageError(f"{output}: cannot be written: {what}")
+
+
+def _absolute(path: str) -> str:
+    return path if is_remote(path) else os.path.abspath(path)  # noqa: PTH100  (keeps patterns)
+
+
+def _matches(path: str, pattern: str) -> bool:
+    """Whether a pattern would match a path: only ``**`` goes across folders."""
+    if "**" in pattern:
+        return fnmatch.fnmatchcase(path, pattern)
+    parts, wanted = path.split("/"), pattern.split("/")
+    return len(parts) == len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted))
+
+
+def run(work: Run, runner: str, beam_arguments: Sequence[str]) -> None:
+    """Run and wait for the end; no result is published before all are complete.
+
+    Raises:
+        TallyflowError: The run failed.
     """
     started = time.monotonic()
     import apache_beam as beam
@@ -72,9 +106,9 @@ def run(work: Run, runner: str, beam_arguments: Sequence[str]) -> None:
     from beam_jobs.transforms import METRICS, AggregateFiles, Target
 
     local = runner == LOCAL_RUNNER
-    if local:
-        # A worker's traceback is noise here: the error below says what it says.
-        logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+    # Here a worker's traceback is noise: the error below says what it says. Elsewhere the runner
+    # tells how the job goes, and the job's id, which Airflow reads.
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL if local else logging.INFO)
     options = PipelineOptions(list(beam_arguments), runner=_LOCAL_RUNNER_CLASS if local else runner)
     run_id = uuid.uuid4().hex[:12]
     targets = [Target(plan, _staged(path, run_id), path) for path, plan in work.plans.items()]
@@ -92,7 +126,7 @@ def run(work: Run, runner: str, beam_arguments: Sequence[str]) -> None:
     for name in sorted({name for plan in work.plans.values() for name in plan.approximate}):
         _LOG.info("%s is approximate: %s", name, APPROXIMATE[name])
     _LOG.info(
-        "read %s files, %s bytes, %s rows; %s rejects; %.1f s",
+        "files: %s, bytes: %s, rows: %s, rejects: %s, seconds: %.1f",
         *(f"{counts.get(name, 0):,}" for name in ("files", "bytes", "rows", "rejects")),
         time.monotonic() - started,
     )

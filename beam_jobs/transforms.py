@@ -17,7 +17,7 @@ from apache_beam.metrics import Metrics
 from beam_jobs import states
 from beam_jobs.blocks import BlockReader, read_blocks, read_whole
 from beam_jobs.csv_load import NotProvenError
-from beam_jobs.errors import InputError
+from beam_jobs.errors import InputError, TallyflowError
 from beam_jobs.files import InputFile, delete_file, move_file, write_file
 from beam_jobs.layout import Layout
 from beam_jobs.records import BlockReport, Reject
@@ -124,7 +124,10 @@ class FinalizeQuery(beam.DoFn):
             result = states.finalize(target.plan, tables, scratch)
             local = str(Path(scratch) / f"result{Path(target.path).suffix}")
             write_result(result, local)
-            write_file(local, target.staged)
+            try:
+                write_file(local, target.staged)
+            except TallyflowError as error:
+                raise TallyflowError(str(error).replace(target.staged, target.path)) from error
         yield number
 
 

@@ -20,9 +20,9 @@ from beam_jobs.errors import QueryError, UsageError
 from beam_jobs.session import open_session, quote_name
 from beam_jobs.sql import functions
 from beam_jobs.sql.resolve import Resolver
-from beam_jobs.sql.shape import INPUT, Query, parse_query
+from beam_jobs.sql.shape import INPUT, Query, nested_too_deeply, parse_query
 from beam_jobs.sql.split import AGGREGATED, STATES, Split, split_query
-from beam_jobs.sql.syntax import duckdb_error, parse_select, print_select, query_error
+from beam_jobs.sql.syntax import Node, duckdb_error, parse_select, print_select, query_error
 
 _DESCRIBE = "DESCRIBE "
 
@@ -85,17 +85,24 @@ def plan_query(text: str, columns: Mapping[str, str]) -> Plan:
         QueryError: The query is refused, with the position and what to write instead.
         UsageError: A column's type is unknown.
     """
-    query = parse_query(text)
+    try:
+        return _plan(parse_query(text), columns)
+    except RecursionError as error:
+        raise nested_too_deeply(text) from error
+
+
+def _plan(query: Query, columns: Mapping[str, str]) -> Plan:
+    text = query.text
     session = open_session()
     create_input(session, columns)
     result = _describe(session, text)
     names = [name for name, _ in result]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise QueryError(
-            f"two columns of the result are named {twice}; rename one with AS", text, 0
-        )
-    source_columns = _describe(session, _source_query(query))
-    resolver = Resolver(query, frozenset(name.lower() for name, _ in source_columns))
+    lowered = [name.lower() for name in names]
+    if twice := next((name for name in names if lowered.count(name.lower()) > 1), None):
+        problem = f"two columns of the result are named {twice}; rename one with AS"
+        raise QueryError(problem, text, 0)
+    _check_names_in_source(session, query, query.select)
+    resolver = Resolver(query, query.select, _source_columns(session, query.select))
     split = split_query(query, resolver, names)
     plan = Plan(
         query=text,
@@ -122,10 +129,20 @@ def _describe(session: duckdb.DuckDBPyConnection, query: str) -> list[tuple[str,
     return [(name, kind) for name, kind, *_ in rows]
 
 
-def _source_query(query: Query) -> str:
-    """Return SELECT * over the query's FROM, for the names that its expressions may use."""
+def _source_columns(session: duckdb.DuckDBPyConnection, select: Node) -> frozenset[str]:
+    """Return the columns of a SELECT's FROM, for the names that its expressions may use."""
     everything = parse_select(f"SELECT * FROM {INPUT}")["node"]
-    return print_select({**everything, "from_table": query.select["from_table"]})
+    source = print_select({**everything, "from_table": select["from_table"]})
+    return frozenset(name.lower() for name, _ in _describe(session, source))
+
+
+def _check_names_in_source(session: duckdb.DuckDBPyConnection, query: Query, select: Node) -> None:
+    """Refuse names in the subqueries of FROM that are no columns, such as ``current_date``."""
+    if select["from_table"]["type"] == "SUBQUERY":
+        inner = select["from_table"]["subquery"]["node"]
+        resolver = Resolver(query, inner, _source_columns(session, inner))
+        resolver.resolve(inner["where_clause"])
+        _check_names_in_source(session, query, inner)
 
 
 def _bind(session: duckdb.DuckDBPyConnection, plan: Plan, split: Split) -> Plan:

@@ -15,14 +15,22 @@ class Resolver:
     stands further left.
     """
 
-    def __init__(self, query: Query, columns: frozenset[str]) -> None:
-        source = query.select["from_table"]
+    def __init__(self, query: Query, select: Node, columns: frozenset[str]) -> None:
+        """Resolve the result columns of a SELECT.
+
+        Args:
+            query: The whole query.
+            select: Its SELECT, or one within its FROM.
+            columns: Of the SELECT's FROM, in lower case.
+        """
+        source = select["from_table"]
         self._query = query
+        self._select = select
         self._columns = columns
         self._qualifier = (source["alias"] or INPUT).lower()
         self._aliases: dict[str, Node] = {}
         self.items: list[Node] = []
-        for item in query.select["select_list"]:
+        for item in select["select_list"]:
             resolved = self.resolve({**item, "alias": ""})
             self.items.append(resolved)
             if item["alias"]:
@@ -33,8 +41,13 @@ class Resolver:
         if expression.get("class") != "COLUMN_REF" or len(expression["column_names"]) != 1:
             return False
         name = expression["column_names"][0].lower()
-        named = (item["alias"].lower() for item in self._query.select["select_list"])
+        named = (item["alias"].lower() for item in self._select["select_list"])
         return name in named
+
+    def result_column(self, node: Node) -> Node | None:
+        """Return the expression of the result column that a bare name may stand for."""
+        names = node["column_names"]
+        return self._aliases.get(names[0].lower()) if len(names) == 1 else None
 
     def resolve(self, expression: Any, bound: frozenset[str] = frozenset()) -> Any:
         """Return an expression that names columns of the source only.

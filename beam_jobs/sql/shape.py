@@ -47,8 +47,20 @@ def parse_query(text: str) -> Query:
     Raises:
         QueryError: With the position of what is refused, and what to write instead.
     """
-    select = parse_select(text)["node"]
-    query = Query(text, select)
+    try:
+        return _checked(Query(text, parse_select(text)["node"]))
+    except RecursionError as error:
+        raise nested_too_deeply(text) from error
+
+
+def nested_too_deeply(text: str) -> QueryError:
+    """Return the error for a query with expressions within expressions without end."""
+    return QueryError("is nested too deeply; write it in simpler terms", text)
+
+
+def _checked(query: Query) -> Query:
+    """Return a query that may be planned; the errors are those of `parse_query`."""
+    select, text = query.select, query.text
     if select["type"] != "SELECT_NODE":
         raise query.refuse(select, "UNION, INTERSECT and EXCEPT are not supported: run two queries")
     _check_source(query, select)
@@ -110,8 +122,8 @@ def _leftmost(source: Node) -> Node:
 
 
 def _check_table(query: Query, source: Node) -> None:
-    name = source["table_name"]
-    if name.lower() == INPUT and not source["schema_name"] and not source["catalog_name"]:
+    name = ".".join(source["qualified_name"]["path"])
+    if name.lower() == INPUT:
         return
     close = difflib.get_close_matches(name.lower(), [INPUT])
     hint = f"did you mean {INPUT}?" if close else f"the files of --input are the table {INPUT}"
@@ -182,6 +194,8 @@ def _check_aggregate(query: Query, node: Node) -> None:
     if node["distinct"] or name == "last":
         return
     arguments: list[Any] = node["arguments"]
+    if name.startswith(("arg_", "argm", "max_by", "min_by")) and len(arguments) > 2:  # noqa: PLR2004
+        raise query.refuse(node, f"{name} of n rows is not supported: use list(… ORDER BY …)[:n]")
     if name in functions.MERGED_BY:
         if len(arguments) > 1 and name != "regr_count":
             raise query.refuse(

@@ -62,6 +62,7 @@ class _Stages:
     """The columns of the merge, collected while the final query is rewritten."""
 
     groups: list[Node]
+    has_sets: bool
     aggregates: dict[str, Aggregate] = field(default_factory=dict)
     groupings: dict[str, str] = field(default_factory=dict)
 
@@ -91,7 +92,7 @@ def split_query(query: Query, resolver: Resolver, names: list[str]) -> Split:
         QueryError: An expression is neither grouped by nor aggregated.
     """
     select = query.select
-    stages = _Stages(_group_expressions(query, resolver))
+    stages = _Stages(_group_expressions(query, resolver), len(select["group_sets"]) > 1)
     items = [
         {**_over_groups(query, item, stages), "alias": name}
         for item, name in zip(resolver.items, names, strict=True)
@@ -111,7 +112,7 @@ def split_query(query: Query, resolver: Resolver, names: list[str]) -> Split:
         **select,
         "select_list": items,
         "from_table": parse_select(f"SELECT 1 FROM {AGGREGATED}")["node"]["from_table"],
-        "where_clause": rewritten(select["having"]),
+        "where_clause": rewritten(_having(query, resolver, stages)),
         "having": None,
         "qualify": rewritten(select["qualify"]),
         "group_expressions": [],
@@ -124,6 +125,24 @@ def split_query(query: Query, resolver: Resolver, names: list[str]) -> Split:
         final=print_select(final),
         merge=lambda kinds: _merge(stages, select["group_sets"], kinds),
     )
+
+
+def _having(query: Query, resolver: Resolver, stages: _Stages) -> Any:
+    """Return HAVING with result columns in place of columns that it may not name.
+
+    A column of the input that is not grouped by would be an error, so DuckDB takes the result
+    column of that name.
+    """
+    grouped = {fingerprint(group) for group in stages.groups}
+
+    def replace(node: Node) -> Node | None:
+        if functions.is_aggregate(node):
+            return node
+        if node["class"] == "COLUMN_REF" and fingerprint(resolver.resolve(node)) not in grouped:
+            return resolver.result_column(node)
+        return None
+
+    return rewrite(query.select["having"], replace)
 
 
 def _group_expressions(query: Query, resolver: Resolver) -> list[Node]:
@@ -155,9 +174,11 @@ def _over_groups(query: Query, expression: Any, stages: _Stages) -> Any:
     keys = [fingerprint(group) for group in stages.groups]
 
     def replace(node: Node) -> Node | None:
+        if node["class"] == "CONSTANT" and not stages.has_sets:
+            return None  # As good as the group it may be, and some arguments have to be constants.
         key = fingerprint(node)
         if key in keys:
-            return {**column(f"_g{keys.index(key)}")}
+            return column(f"_g{keys.index(key)}")
         if functions.is_aggregate(node):
             return stages.aggregate(node)
         if node.get("type") == "GROUPING_FUNCTION":
@@ -165,7 +186,10 @@ def _over_groups(query: Query, expression: Any, stages: _Stages) -> Any:
         if node["class"] == "LAMBDA" and node.get("syntax_type") != "SINGLE_ARROW":
             return node if not _aggregated(node) else None
         if node["class"] == "COLUMN_REF":
-            raise query.refuse(node, "is neither in GROUP BY nor inside an aggregate function")
+            name = ".".join(node["column_names"])
+            raise query.refuse(
+                node, f"{name} is neither in GROUP BY nor inside an aggregate function"
+            )
         return None
 
     return rewrite(expression, replace)
@@ -266,7 +290,7 @@ def _merge(stages: _Stages, group_sets: list[list[int]], kinds: Mapping[str, str
     groupings = [f"{call} AS {name}" for call, name in stages.groupings.items()]
     finished = [f"{aggregate.finish} AS _a{n}" for n, aggregate in enumerate(aggregates)]
     merged = f"SELECT {', '.join(keys + groupings + gathered)} FROM {STATES}"
-    if keys:
+    if keys or group_sets:
         sets = group_sets or [list(range(len(keys)))]  # GROUP BY ALL has none
         listed = ", ".join(f"({', '.join(keys[n] for n in numbers)})" for numbers in sets)
         merged += f" GROUP BY GROUPING SETS ({listed})"

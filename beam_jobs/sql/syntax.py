@@ -59,6 +59,12 @@ def parse_select(query: str) -> Node:
     Raises:
         QueryError: It does not parse, or is no single SELECT.
     """
+    try:
+        query.encode()
+    except UnicodeEncodeError as error:
+        raise QueryError("is not valid UTF-8", query, error.start) from error
+    if "\0" in query:
+        raise QueryError("has a NUL character", query, query.index("\0"))
     if not query.strip():
         raise QueryError("is empty; write SELECT … FROM input GROUP BY …", query)
     try:

@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -322,6 +323,36 @@ def test_a_truncated_gzip_is_named(tmp_path: Path) -> None:
         aggregate_files.main(["--input", "cut.csv.gz", *COUNT])
 
 
+@pytest.mark.parametrize(
+    ("pattern", "output"),
+    [("in/a.csv", "in/a.csv"), ("in/*.csv", "in/new.csv"), ("**/*.csv", "in/deep/new.csv")],
+)
+def test_an_output_among_the_input_files_is_refused(
+    pattern: str, output: str, broken: str, tmp_path: Path
+) -> None:
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.csv")}
+    assert broken
+    with pytest.raises(UsageError, match="the output is among the input files"):
+        aggregate_files.main(["--input", pattern, *COUNT, "--output", output])
+    with pytest.raises(UsageError, match="the output is among the input files"):
+        count_elements.main(["--input", f"{tmp_path}/{pattern}", "--output", output])
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.csv")} == before
+
+
+def test_an_output_below_the_input_files_is_none_of_them(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("k\n1\n")
+    aggregate_files.main(["--input", "*.csv", *COUNT, "--output", "out/new.csv"])
+    assert Path("out/new.csv").read_text() == "n\n1\n"
+
+
+def test_a_column_of_the_file_goes_before_one_of_the_path(tmp_path: Path) -> None:
+    (tmp_path / "k=7" / "d=2013-01-01").mkdir(parents=True)
+    (tmp_path / "k=7" / "d=2013-01-01" / "a.csv").write_text("K,v\n1,x\n2,y\n")
+    query = "SELECT sum(k) AS k, max(d) AS d FROM input"
+    aggregate_files.main(["--input", "**/a.csv", "--query", query, "--output", "out.csv"])
+    assert Path("out.csv").read_text() == "k,d\n3,2013-01-01\n"
+
+
 def test_columns_match_by_name_whatever_their_order(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("k,v\nx,1\n")
     (tmp_path / "b.csv").write_text("v,new,k\n2,?,y\n")
@@ -334,7 +365,7 @@ def test_columns_match_by_name_whatever_their_order(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("broken")
 def test_an_unwritable_output_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(TallyflowError, match="file/.*out.csv: cannot be written"):
+    with pytest.raises(UsageError, match="file/out.csv: cannot be written: .*file is no folder"):
         aggregate_files.main(
             ["--input", f"{tmp_path}/in/a.csv", *COUNT, "--output", "file/out.csv"]
         )
@@ -349,6 +380,9 @@ def test_an_unwritable_output_is_named(tmp_path: Path) -> None:
         (["--dataset", "d.yaml", "--date", "2013-01-01", "--query", "x"], "--query does not go"),
         (["--input", "x", *COUNT, "--date", "2013-01-01"], "--date goes with --dataset"),
         (["--input", "x", *COUNT, "--max_rejects", "-1"], "is not a number from 0"),
+        (["--input", "x", *COUNT, "--max_rejects", "9" * 20], "is not a number from 0"),
+        (["--input", "", *COUNT], "--input: is empty"),
+        (["--dataset", "d.yaml", "--date", "20130101"], "'20130101' is not a date like"),
         (["--input", "x", *COUNT, "--columns", "a INTEGR"], "--columns"),
         (["--input", "x", *COUNT, "--ouput", "y"], "did you mean --output?"),
         (["--input", "x", *COUNT, "--runner", "DataflowRunner"], "--output is needed"),
@@ -407,7 +441,7 @@ def test_a_process_prints_its_table_to_stdout_and_the_rest_to_stderr(job: Job) -
     done = job("count_elements", "--input", "texts/*.txt")
     assert done.returncode == 0, done.stderr
     assert re.search(r"│\s+3 │\s+5 │\s+48 │", done.stdout), done.stdout
-    assert "read 3 files" in done.stderr
+    assert "files: 3, bytes: 48, rows: 5, rejects: 0" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -427,6 +461,24 @@ def test_a_process_ends_with_one_message_and_the_right_status(
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+def test_a_job_that_is_terminated_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "big.csv").write_text("k\n" + "1\n" * 3_000_000)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "beam_jobs.aggregate_files", "--input", "big.csv", *COUNT],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "TMPDIR": str(scratch)},
+        stderr=subprocess.DEVNULL,
+    )
+    while not list(scratch.glob("tallyflow-*")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.terminate()
+    assert process.wait(timeout=60) == 143
+    assert not list(scratch.glob("tallyflow-*"))
 
 
 @pytest.mark.parametrize("module", ["aggregate_files", "count_elements"])

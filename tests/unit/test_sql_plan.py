@@ -157,6 +157,9 @@ QUERIES = [
     "SELECT b COLLATE nocase AS bb, count(*) FROM input GROUP BY bb ORDER BY bb",
     "SELECT b[1] q, count(*) FROM input GROUP BY b[1]",
     "SELECT count(*) FROM input GROUP BY ()",
+    "SELECT count(*) FROM input GROUP BY GROUPING SETS ((), ())",
+    "SELECT 2 AS p, round(sum(x)::DECIMAL(10, 4), 2) AS s FROM input GROUP BY ALL",
+    "SELECT a % 3 AS g, max(x) AS x FROM input GROUP BY g HAVING x > 14 ORDER BY g",
     "SELECT b, grouping(b), count(*), avg(x) FROM input GROUP BY ROLLUP(b) ORDER BY ALL",
     "SELECT grouping(a), grouping(a, b), a, b, count(DISTINCT i) FROM input GROUP BY CUBE(a, b) "
     "ORDER BY ALL",
