@@ -91,16 +91,11 @@ class ComputeStates(beam.DoFn):
     ) -> Iterator[tuple[BlockReport, list[tuple[int, BlockStates]]]]:
         """Yield the report of each block, and its states by the query's number."""
         for block, report in enumerate(read(self._session, file, self._layout)):
-            yield (
-                report,
-                [
-                    (query, (number, block, states.to_bytes(table)))
-                    for query, table in enumerate(
-                        states.partial_states(self._session, plan, file.path)
-                        for plan in self._plans
-                    )
-                ],
-            )
+            computed = []
+            for query, plan in enumerate(self._plans):
+                table = states.partial_states(self._session, plan, file.path)
+                computed.append((query, (number, block, states.to_bytes(table))))
+            yield report, computed
 
     def teardown(self) -> None:
         """Close the session and delete what it spilled."""

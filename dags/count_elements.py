@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from airflow.providers.apache.beam.operators.beam import BeamRunPythonPipelineOperator
 from airflow.sdk import DAG, Param
 
+from tallyflow.runs import MAX_ACTIVE_RUNS, refuse_unknown_fields
 from tallyflow.settings import Settings
 
 if TYPE_CHECKING:
@@ -45,15 +46,16 @@ with DAG(
     description="Counts the files, lines, words or distinct values in files of your choice",
     doc_md=DOCUMENTATION,
     schedule=None,
+    max_active_runs=MAX_ACTIVE_RUNS,
     tags=["count", "on-demand"],
     default_args={"owner": "data-platform", "retries": 1},
     params={
         "pattern": Param(
             "flights/date=2013-01-01/*.csv",
             type="string",
-            minLength=1,
+            pattern=r"\S",
             title="Files",
-            description="Which files: a pattern with `*`, below the storage root, or absolute, or "
+            description_md="Which files: a pattern with `*`, below the storage root, or absolute, or "
             "a `gs://` URL.",
         ),
         "mode": Param(
@@ -61,7 +63,7 @@ with DAG(
             type="string",
             enum=["total", "file", "line", "word"],
             title="Count",
-            description="`total`: everything in one row; `file`: lines and bytes of each file; "
+            description_md="`total`: everything in one row; `file`: lines and bytes of each file; "
             "`line`, `word`: each distinct value with its count, most frequent first.",
         ),
         "top": Param(
@@ -69,21 +71,24 @@ with DAG(
             type=["null", "integer"],
             minimum=1,
             title="Top",
-            description="Only so many of the most frequent values. Empty: all.",
+            description_md="Only so many of the most frequent values. Empty: all, as it has to be "
+            "for `total` and `file`, where the job refuses a number.",
         ),
         "output": Param(
             None,
             # A job on Dataflow cannot print: there the field has to be filled in.
             type=["null", "string"] if settings.runner == "DirectRunner" else "string",
-            pattern=r"\.(csv|jsonl|parquet)$",
+            # A path or an object in a bucket, but no other URL; with a name before its ending.
+            pattern=r"^(gs://[^/]+/|(?!.*://)).*[^/]\.(csv|jsonl|parquet)$",
             title="Output file",
-            description="Where the counts go: a path as above that ends in `.csv`, `.jsonl` or "
+            description_md="Where the counts go: a path as above that ends in `.csv`, `.jsonl` or "
             "`.parquet`. Empty (not on Dataflow): a table in the task's log.",
         ),
     },
 ) as dag:
     BeamRunPythonPipelineOperator(
         task_id="count",
+        pre_execute=refuse_unknown_fields,
         runner=settings.runner,
         py_interpreter=sys.executable,
         py_options=["-m"],

@@ -10,6 +10,7 @@ from airflow.providers.apache.beam.operators.beam import BeamRunPythonPipelineOp
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param
 
 from beam_jobs.dataset import Dataset
+from tallyflow.runs import MAX_ACTIVE_RUNS, refuse_unknown_fields
 from tallyflow.settings import Settings
 
 # The partition that a run computes. A scheduled run has a data interval, and its files are those of
@@ -38,6 +39,7 @@ def dataset_dag(dataset: Dataset, path: Path, settings: Settings) -> DAG:
         schedule=CronDataIntervalTimetable(dataset.schedule, timezone="UTC"),
         start_date=datetime.combine(dataset.start_date, time.min, UTC),
         catchup=dataset.catchup,
+        max_active_runs=MAX_ACTIVE_RUNS,
         tags=["dataset", *dataset.tags],
         default_args={"owner": dataset.owner, "retries": dataset.retries},
         params={
@@ -46,13 +48,15 @@ def dataset_dag(dataset: Dataset, path: Path, settings: Settings) -> DAG:
                 type=["null", "string"],
                 format="date",
                 title="Partition",
-                description="The day whose files are aggregated. Empty: the day on which the run's "
-                "data interval starts, or the last complete day (UTC) if it has none.",
+                description_md="The day whose files are aggregated. Empty: the day on which the "
+                "run's data interval starts, or the last complete day (UTC) if it has none.\n\n"
+                f"The files: {dataset.description}",
             )
         },
     ) as dag:
         BeamRunPythonPipelineOperator(
             task_id="aggregate",
+            pre_execute=refuse_unknown_fields,
             doc_md=f"Runs `python -m beam_jobs.aggregate_files --dataset={path.name} --date=…`",
             runner=settings.runner,
             py_interpreter=sys.executable,

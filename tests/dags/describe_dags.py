@@ -23,7 +23,7 @@ from airflow.plugins_manager import ensure_plugins_loaded
 from airflow.providers.apache.beam.operators.beam import BeamRunPythonPipelineOperator
 from airflow.sdk import DAG
 from airflow.sdk.api.datamodels._generated import TIRunContext
-from airflow.sdk.exceptions import AirflowException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, ParamValidationError
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
 # Another DAG file, so that what Airflow imports for the first one it loads does not count as ours.
@@ -55,6 +55,7 @@ class DagDescription(TypedDict):
     """A DAG.
 
     Attributes:
+        max_active_runs: How many of its runs there are at a time.
         params: Description and type of each field of its form.
         tasks: Operator, owner and retries of each task.
     """
@@ -62,6 +63,7 @@ class DagDescription(TypedDict):
     description: str | None
     documentation: str | None
     tags: list[str]
+    max_active_runs: int
     params: dict[str, tuple[str | None, object]]
     tasks: dict[str, tuple[str, str, int | None]]
 
@@ -76,6 +78,7 @@ class Description(TypedDict):
         count: Number of DAGs in its files; more than there are ids if two have the same.
         dags: The DAGs by id.
         commands: By the name of the run, what its one task passes to Python.
+        refusals: By the name of the run, why Airflow or the task does not take its form.
     """
 
     errors: dict[str, str]
@@ -84,6 +87,7 @@ class Description(TypedDict):
     count: int
     dags: dict[str, DagDescription]
     commands: dict[str, list[str]]
+    refusals: dict[str, str]
 
 
 def describe_folder(runs: dict[str, Run]) -> Description:
@@ -95,15 +99,21 @@ def describe_folder(runs: dict[str, Run]) -> Description:
     start = time.process_time()
     ensure_plugins_loaded()
     bag = DagBag()
+    seconds = time.process_time() - start
+    commands, refusals = {}, {}
+    for name, run in runs.items():
+        try:
+            commands[name] = command(copy.deepcopy(bag.dags[run["dag_id"]]), run)
+        except (ParamValidationError, AirflowFailException) as error:
+            refusals[name] = str(error)
     return Description(
-        seconds=time.process_time() - start,
+        seconds=seconds,
         modules=sorted(set(sys.modules) - known),
         errors=bag.import_errors,
         count=sum(file.dag_num for file in bag.dagbag_stats),
         dags={dag_id: describe(dag) for dag_id, dag in bag.dags.items()},
-        commands={
-            name: command(copy.deepcopy(bag.dags[run["dag_id"]]), run) for name, run in runs.items()
-        },
+        commands=commands,
+        refusals=refusals,
     )
 
 
@@ -114,7 +124,11 @@ def describe(dag: DAG) -> DagDescription:
         description=dag.description,
         documentation=dag.doc_md,
         tags=sorted(dag.tags),
-        params={name: (param.description, param.schema["type"]) for name, param in params.items()},
+        max_active_runs=dag.max_active_runs,
+        params={
+            name: (param.description or param.schema.get("description_md"), param.schema["type"])
+            for name, param in params.items()
+        },
         tasks={task.task_id: (task.task_type, task.owner, task.retries) for task in dag.tasks},
     )
 
@@ -153,6 +167,8 @@ def command(dag: DAG, run: Run) -> list[str]:
     )
     context = instance.get_template_context()
     instance.render_templates(context)
+    assert task._pre_execute_hook is not None
+    task._pre_execute_hook(context)
     with tempfile.TemporaryDirectory() as folder:
         recorder, record = Path(folder) / "python", Path(folder) / "record"
         recorder.write_text(RECORDER.format(record=shlex.quote(str(record))))

@@ -61,6 +61,42 @@ RUNS: dict[str, Run] = {
     },
 }
 
+# A run of one field of a form, and why it is refused: by Airflow or, before the job, by the task.
+REFUSED: dict[str, tuple[str, dict[str, object], str]] = {
+    "misspelled date": (
+        "flights_daily",
+        {"dat": "2013-01-05"},
+        "'dat' is not a field of this DAG's form; did you mean 'date'?",
+    ),
+    "unknown field": (
+        "count_elements",
+        {"x": 1},
+        "'x' is not a field of this DAG's form; the fields are pattern, mode, top, output",
+    ),
+    "no such date": ("flights_daily", {"date": "2013-02-30"}, "Invalid input for param date"),
+    "blank pattern": ("count_elements", {"pattern": " "}, "Invalid input for param pattern"),
+    **{
+        f"output {output}": ("count_elements", {"output": output}, "Invalid input for param output")
+        for output in (
+            ".csv",
+            "out/.csv",
+            "out/a.txt",
+            "gs://bucket/.csv",
+            "gs://bucket.csv",
+            "s3://bucket/a.csv",
+        )
+    },
+}
+REFUSED_RUNS: dict[str, Run] = {
+    name: {
+        "dag_id": dag_id,
+        "form": form,
+        "interval": None,
+        "run_after": "2013-03-01T08:30:00",
+    }
+    for name, (dag_id, form, _) in REFUSED.items()
+}
+
 # On Dataflow the form has a field that must be filled in.
 RUNS_ON_DATAFLOW = {name: run for name, run in RUNS.items() if name != "form as it is"}
 ON_DATAFLOW = {
@@ -104,7 +140,7 @@ def describe(
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Description:
-    return describe(tmp_path_factory.mktemp("airflow"), RUNS)
+    return describe(tmp_path_factory.mktemp("airflow"), RUNS | REFUSED_RUNS)
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +199,30 @@ def test_each_field_of_a_form_has_a_description_and_a_type(dag: DagDescription) 
     for description, kind in dag["params"].values():
         assert description
         assert kind
+
+
+def test_few_runs_of_a_dag_are_active_at_a_time(dag: DagDescription) -> None:
+    assert dag["max_active_runs"] == 4
+
+
+@pytest.mark.parametrize("run", REFUSED)
+def test_a_form_with_a_mistake_starts_no_job(folder: Description, run: str) -> None:
+    assert run not in folder["commands"]
+    assert folder["refusals"][run].startswith(REFUSED[run][2])
+
+
+def test_no_other_form_is_refused(folder: Description) -> None:
+    assert folder["refusals"].keys() == REFUSED.keys()
+
+
+def test_a_dataset_dag_says_what_its_files_hold_where_it_asks_for_a_date(
+    folder: Description,
+) -> None:
+    for path in DATASETS:
+        dag = folder["dags"][f"{path.stem}_daily"]
+        description = load_dataset(path).description
+        assert description in (dag["documentation"] or "")
+        assert description in (dag["params"]["date"][0] or "")
 
 
 def test_a_dataset_dag_shows_each_query(folder: Description) -> None:
