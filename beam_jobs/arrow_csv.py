@@ -8,6 +8,7 @@ rejects aside.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
@@ -40,15 +41,24 @@ ARROW_TYPES: Mapping[str, pa.DataType] = MappingProxyType(
 )
 
 
-def arrow_types(kinds: Mapping[str, str], block: bytes) -> dict[str, pa.DataType | None]:
+# A value that begins so, and not the end of a tail number such as N710XX.
+_HEXADECIMAL = re.compile(rb"(?<![0-9A-Za-z])0[xX]")
+
+
+def arrow_types(
+    kinds: Mapping[str, str], block: bytes, delimiter: str
+) -> dict[str, pa.DataType | None]:
     """Return the types to read the columns of a block as; None for texts that DuckDB casts.
 
     Args:
         kinds: Type of each column by name, as DuckDB spells it.
         block: The block. Arrow takes ``0x1F`` for an integer, and a tab beside one for a space.
+        delimiter: Between values; a tab that is one stands in a value only within quotes.
     """
     known = ARROW_TYPES
-    if any(odd in block for odd in (b"0x", b"0X", b"\t")):
+    hexadecimal = (b"0x" in block or b"0X" in block) and _HEXADECIMAL.search(block)
+    tabs = b"\t" in block and (delimiter != "\t" or b'"' in block)
+    if hexadecimal or tabs:
         known = {kind: found for kind, found in ARROW_TYPES.items() if kind not in _INTEGERS}
     return {name: known.get(kind) for name, kind in kinds.items()}
 

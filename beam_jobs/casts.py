@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 
 import duckdb
 
-from beam_jobs.session import quote_name, quote_text
+from beam_jobs.session import quote_text
 
 _INTEGERS = (
     "TINYINT SMALLINT INTEGER BIGINT HUGEINT UTINYINT USMALLINT UINTEGER UBIGINT UHUGEINT BIGNUM"
@@ -138,12 +138,9 @@ def _more_digits(count: int) -> str:
     return rf"\.\d{{{count}}}\d*[1-9]"
 
 
-def matches(name: str, kind: str, null_strings: Sequence[str]) -> str:
-    """Return SQL for whether every text of a column is of an inferred type or one of some nulls."""
-    text = quote_name(name)
-    nulls = "".join(f" OR {text} = {quote_text(null)}" for null in null_strings)
+def matches(text: str, kind: str) -> str:
+    """Return SQL for whether a text, given as SQL, is of an inferred type."""
     fits = f"NOT {is_bad(text, cast(text, kind), kind)}"
     if form := INFERRED[kind]:
-        fits = f"(regexp_full_match({text}, {quote_text(form)}) AND {fits})"
-    # Over NULL alone this is true, as NULL is of every type.
-    return f"bool_and({fits}{nulls})"
+        return f"(regexp_full_match({text}, {quote_text(form)}) AND {fits})"
+    return fits

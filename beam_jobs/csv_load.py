@@ -16,7 +16,13 @@ import duckdb
 import pyarrow as pa
 
 from beam_jobs import arrow_csv, casts
-from beam_jobs.csv_records import MAX_RECORD, CsvRecord, read_header
+from beam_jobs.csv_records import (
+    HEAD_BYTES,
+    MAX_RECORD,
+    CsvRecord,
+    check_encoding,
+    read_header,
+)
 from beam_jobs.csv_source import (
     LINE,
     TEXT,
@@ -25,7 +31,7 @@ from beam_jobs.csv_source import (
     careful_source,
     text_column,
 )
-from beam_jobs.layout import Layout
+from beam_jobs.layout import Layout, other_layout
 from beam_jobs.quoting import whole_records
 from beam_jobs.records import KEPT_REJECTS, VALUE_CHARACTERS, BlockReport, Reject, create_input
 from beam_jobs.session import quote_text
@@ -52,7 +58,7 @@ def load_proven_blocks(
         layout: Of the run.
 
     Raises:
-        InputError: The header is broken.
+        InputError: The header is broken or has none of the run's columns, or is UTF-16.
         NotProvenError: The file has to be read by `load_carefully`, and what was loaded before is
             to be forgotten.
     """
@@ -91,7 +97,7 @@ def load_carefully(
         layout: Of the run.
 
     Raises:
-        InputError: The header is broken.
+        InputError: The header is broken or has none of the run's columns, or is UTF-16.
     """
     columns, first_line = _FileColumns.read(header, path, layout)
     return _load_records(session, records, columns, first_line, line=1)
@@ -176,10 +182,20 @@ class _FileColumns:
 
     @classmethod
     def read(cls, stream: IO[bytes], path: str, layout: Layout) -> tuple[_FileColumns, int]:
-        """Return the columns of a file from its header, and the line of its first record."""
+        """Return the columns of a file from its header, and the line of its first record.
+
+        Raises:
+            InputError: The header is broken or has none of the run's columns, or is UTF-16.
+        """
         names, first_line = list(layout.columns), 1
         if layout.header:
-            names, first_line = read_header(stream, layout.delimiter, path)
+            header = read_header(stream, layout.delimiter, path)
+            names, first_line = header.names, header.next_line
+            known = {name.lower() for name in layout.columns}
+            if names and known and known.isdisjoint(name.lower() for name in names):
+                raise other_layout(path, header, layout.columns)
+        else:
+            check_encoding(stream.read(HEAD_BYTES), path)
         places = {name.lower(): number for number, name in enumerate(names)}
         columns = tuple(
             _Column(name, kind, places.get(name.lower())) for name, kind in layout.columns.items()
@@ -214,20 +230,24 @@ def _load_block(
 ) -> BlockReport:
     """Load a block of whole records, which begins at a line of the file."""
     present = columns.present
-    types = arrow_csv.arrow_types({c.value: casts.spelled(c.kind) for c in present}, block)
+    kinds = {column.value: casts.spelled(column.kind) for column in present}
+    types = arrow_csv.arrow_types(kinds, block, columns.layout.delimiter)
     texts = [column for column in present if types[column.value] is None]
     # Without any column of the run there still are rows to count.
     wanted: Mapping[int | None, pa.DataType] = {
         column.place: types[column.value] or pa.string() for column in present
     } or {0: pa.string()}
-    table = _parse(block, columns, wanted, {column.place for column in texts})
+    text_places = {column.place for column in texts}
+    table = _parse(block, columns, wanted, text_places)
     if table is None or _has_bad(session, table, texts):
         # A block may begin with what would be a byte order mark at the beginning of a file.
         stream = io.BytesIO(_BOM + block)
         return _load_records(session, stream, columns, first_line=1, line=line)
     session.register(_BLOCK, table)
     values = {
-        column.name: casts.cast(column.text, column.kind) if column in texts else column.in_input
+        column.name: casts.cast(column.text, column.kind)
+        if column.place in text_places
+        else column.in_input
         for column in columns.columns
     }
     create_input(session, columns.layout, columns.path, values, _BLOCK)

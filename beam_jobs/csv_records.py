@@ -10,9 +10,10 @@ which is asked first (see `beam_jobs.csv_load`).
 
 from __future__ import annotations
 
+import codecs
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO, NamedTuple
 
@@ -20,6 +21,10 @@ from beam_jobs.errors import InputError
 
 # The longest record, in characters; one that is longer is a reject.
 MAX_RECORD = 16 * 1024 * 1024
+# So much of a file tells that it is UTF-16, and so little does not.
+HEAD_BYTES = 1024
+_SMALL_HEAD_BYTES = 6
+_SHOWN_NAMES = 10
 
 
 class CsvRecord(NamedTuple):
@@ -63,8 +68,24 @@ def read_records(stream: IO[bytes], delimiter: str) -> Iterator[CsvRecord]:
     text.detach()  # The stream is the caller's to close.
 
 
-def read_header(stream: IO[bytes], delimiter: str, source: str) -> tuple[list[str], int]:
-    """Return the names in the first record that is not blank, and the line after it.
+class Header(NamedTuple):
+    """The first record of a file that is not blank.
+
+    Attributes:
+        names: Of the columns; none where all of the file is blank.
+        line: Where it begins.
+        next_line: The line after it.
+        text: As it stands in the file, without its end.
+    """
+
+    names: list[str]
+    line: int = 1
+    next_line: int = 1
+    text: str = ""
+
+
+def read_header(stream: IO[bytes], delimiter: str, source: str) -> Header:
+    """Return the names in the first record that is not blank.
 
     Args:
         stream: The plain bytes of the file's beginning.
@@ -72,25 +93,49 @@ def read_header(stream: IO[bytes], delimiter: str, source: str) -> tuple[list[st
         source: What to call the file in an error.
 
     Raises:
-        InputError: A name is missing or stands twice, or the record is malformed.
+        InputError: A name is missing or stands twice, or the record is malformed or UTF-16.
     """
     header = next((one for one in read_records(stream, delimiter) if not one.is_blank), None)
     if header is None:
-        return [], 1
+        return Header([])
+    check_encoding(header.text.encode(errors="surrogateescape"), source)
     place = f"{source}: line {header.line}"
     if header.problem:
         raise InputError(f"{place}: the header is malformed: {header.problem}")
     names = header.values
-    lowered = [name.lower() for name in names]
-    for number, name in enumerate(lowered):
+    known: set[str] = set()
+    for number, name in enumerate(name.lower() for name in names):
         if not name.strip() or "\0" in name:
             raise InputError(
                 f"{place}: column {number + 1} has no name ({names[number]!r}); name it in the "
                 "file, or say that there is no header"
             )
-        if name in lowered[:number]:
+        if name in known:
             raise InputError(f"{place}: two columns are named {names[number]!r}; rename one")
-    return names, header.line + header.lines
+        known.add(name)
+    text = header.text.rstrip("\r\n")
+    return Header(names, header.line, header.line + header.lines, text)
+
+
+def check_encoding(head: bytes, source: str) -> None:
+    """Fail on the beginning of a file that is UTF-16: it marks itself, or every other byte is NUL.
+
+    Raises:
+        InputError: It is.
+    """
+    head = head[:HEAD_BYTES]
+    halves = head[::2], head[1::2]
+    fewer, more = sorted(half.count(0) / max(1, len(half)) for half in halves)
+    unmarked = len(head) >= _SMALL_HEAD_BYTES and not fewer and more > 1 / 2
+    if unmarked or head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InputError(f"{source}: line 1: the file is UTF-16 ({head[:8]!r}…); save it as UTF-8")
+
+
+def some_of(names: Iterable[str]) -> str:
+    """Return names for a message, the first of them where there are many."""
+    listed = list(names)
+    more = len(listed) - _SHOWN_NAMES
+    return ", ".join(listed[:_SHOWN_NAMES]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _bounded_lines(stream: IO[str]) -> Iterator[str]:

@@ -63,7 +63,7 @@ def _batches(
     nulls = frozenset(file.null_strings)
     batch: list[list[str | int | None]] = []
     characters = 0
-    for record in _good_records(file, set_aside):
+    for record in good_records(file, set_aside):
         values = [None if value in nulls else value for value in record.values[: file.width]]
         batch.append([*values, record.line, record.text.rstrip("\r\n")[:TEXT_CHARACTERS]])
         characters += len(record.text)
@@ -79,7 +79,13 @@ def _record_batch(batch: list[list[str | int | None]], schema: pa.Schema) -> pa.
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _good_records(file: CsvFile, set_aside: Callable[[CsvRecord], None]) -> Iterator[CsvRecord]:
+def good_records(file: CsvFile, set_aside: Callable[[CsvRecord], None]) -> Iterator[CsvRecord]:
+    """Yield the records that have a value for each column; there may be empty ones beyond these.
+
+    Args:
+        file: The file.
+        set_aside: Called with each of the others.
+    """
     for record in read_records(file.stream, file.delimiter):
         # As in DuckDB: in a single column, a blank line is a record with NULL.
         if record.line < file.first_line or (record.is_blank and file.width != 1):

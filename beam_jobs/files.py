@@ -25,7 +25,6 @@ from beam_jobs.decompress import ENDINGS, decompressed
 from beam_jobs.errors import InputError, TallyflowError, UsageError
 
 _COPY_BUFFER_BYTES = 4 * 1024 * 1024
-# What DuckDB takes for a pattern in the name of a file.
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,14 @@ from typing import Literal
 import duckdb
 
 from beam_jobs import casts
-from beam_jobs.csv_records import read_header, read_records
-from beam_jobs.csv_source import CsvFile, careful_source, text_column
-from beam_jobs.errors import UsageError
+from beam_jobs.csv_records import Header, check_encoding, read_header, read_records, some_of
+from beam_jobs.csv_source import CsvFile, good_records
+from beam_jobs.errors import InputError, UsageError
 from beam_jobs.files import InputFile, content_ending, open_input
 from beam_jobs.formats import FileFormat, FormatName
-from beam_jobs.inference import SAMPLE, USUAL_NULL_STRINGS, find_null_strings, infer_types
+from beam_jobs.inference import USUAL_NULL_STRINGS, find_null_strings, infer_types
 from beam_jobs.partition_paths import path_columns
-from beam_jobs.session import quote_name, quote_text
+from beam_jobs.session import quote_text
 
 FILENAME = "filename"
 _FORMATS: Mapping[str, FormatName] = MappingProxyType(
@@ -33,6 +33,7 @@ _SAMPLED_BYTES = 512 * 1024
 _DELIMITER_BYTES = 4
 # Of a file without header, this many records tell how many columns there are.
 _SNIFFED_RECORDS = 100
+_SHOWN_CHARACTERS = 100
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def find_layout(files: Sequence[InputFile], given: FileFormat) -> Layout:
         given: What is known already; it is not questioned.
 
     Raises:
-        InputError: A sampled file cannot be read.
+        InputError: A sampled file cannot be read, or is of another layout than the others.
         UsageError: The files' endings do not tell the format, or a declared type is unknown.
     """
     _check_declared(given.columns or {})
@@ -105,12 +106,11 @@ def _format_of(paths: Sequence[str]) -> FormatName:
 
 @dataclass(frozen=True)
 class _Head:
-    """The beginning of a sampled file: a local copy, the file it is of, its header's names."""
+    """The beginning of a sampled file: a local copy, the file it is of, its columns' names."""
 
     local: str
     path: str
-    names: tuple[str, ...] = ()
-    first_line: int = 1
+    header: Header = Header([])
 
 
 def _heads(files: Sequence[InputFile], folder: Path) -> Iterator[_Head]:
@@ -120,6 +120,7 @@ def _heads(files: Sequence[InputFile], folder: Path) -> Iterator[_Head]:
     for number, file in enumerate(filled[::step]):
         with open_input(file.path) as stream:
             head = stream.read(_SAMPLED_BYTES)
+        check_encoding(head, file.path)
         if len(head) == _SAMPLED_BYTES:
             head = head[: head.rfind(b"\n") + 1] or head
         # The sniffer gives up on a file that mixes line ends.
@@ -142,18 +143,24 @@ def _find_csv_layout(
     # With external access: this session runs no SQL of the user's.
     session = duckdb.connect(":memory:")
     delimiter, header = _sniff(session, heads[0], given, delimiter)
+    if not header and given.header is None:
+        _check_no_header(session, heads, given, delimiter)
     heads = [_with_names(head, delimiter, header, declared) for head in heads]
-    sampled = _load_sample(session, heads, delimiter)
-    open_columns = [name for name in sampled if name.lower() not in _lowered(declared)]
+    _check_same_layout(heads, declared)
+    sample = _sample(heads, delimiter)
+    known = _lowered(declared)
     nulls = _nulls(given.null_strings)
-    types = infer_types(session, open_columns, nulls)
+    undeclared = {name: texts for name, texts in sample.items() if name.lower() not in known}
+    types = infer_types(session, undeclared, nulls)
     if given.null_strings is None:
-        nulls = find_null_strings(session, types)
         # What is a number or a date already stays one.
-        texts = [name for name, kind in types.items() if kind == "VARCHAR"]
-        types.update(infer_types(session, texts, nulls))
-    types.update({_spelled(name, sampled): kind for name, kind in declared.items()})
-    columns = {name: types[name] for name in [*sampled, *types] if name in types}
+        texts = {name: sample[name] for name, kind in types.items() if kind == "VARCHAR"}
+        nulls, others = find_null_strings(session, texts)
+        types.update(others)
+    # SQL does not look at case: a declared column is spelled as in the files.
+    spelled = {name.lower(): name for name in sample}
+    types.update({spelled.get(name.lower(), name): kind for name, kind in declared.items()})
+    columns = {name: types[name] for name in [*sample, *types]}
     return Layout("csv", columns, in_paths, delimiter, header, nulls)
 
 
@@ -190,11 +197,6 @@ def _lowered(columns: Iterable[str]) -> set[str]:
     return {name.lower() for name in columns}
 
 
-def _spelled(name: str, sampled: Mapping[str, None]) -> str:
-    """Return a declared column's name as the files spell it: SQL does not look at case."""
-    return next((found for found in sampled if found.lower() == name.lower()), name)
-
-
 def _sniff(
     session: duckdb.DuckDBPyConnection, head: _Head, given: FileFormat, delimiter: str | None
 ) -> tuple[str, bool]:
@@ -216,43 +218,87 @@ def _sniff(
     return delimiter or found, header if given.header is None else given.header
 
 
+def _check_no_header(
+    session: duckdb.DuckDBPyConnection, heads: Sequence[_Head], given: FileFormat, delimiter: str
+) -> None:
+    """Fail where the first file seems to have no header, and another seems to have one.
+
+    Raises:
+        InputError: The header would be read as a record.
+    """
+    for head in heads[1:]:
+        if _sniff(session, head, given, delimiter)[1]:
+            with Path(head.local).open("rb") as stream:
+                first = next(one for one in read_records(stream, delimiter) if not one.is_blank)
+            raise InputError(
+                f"{head.path}: line {first.line}: {_shown(first.text)} looks like a header, but "
+                f"{heads[0].path} seems to have none; say which with --header, or give each kind "
+                "of file a pattern of its own"
+            )
+
+
+def _check_same_layout(heads: Sequence[_Head], declared: Mapping[str, str]) -> None:
+    """Fail on a file that shares no column with the others, or with what is declared.
+
+    Raises:
+        InputError: All of its values would be lost.
+    """
+    known = _lowered(declared) or _lowered(heads[0].header.names)
+    left = list(heads)
+    # A file may share columns with one that shares others with the next.
+    while same := [head for head in left if not known.isdisjoint(_lowered(head.header.names))]:
+        known |= {name for head in same for name in _lowered(head.header.names)}
+        left = [head for head in left if head not in same]
+    if left:
+        columns = declared or dict.fromkeys(heads[0].header.names)
+        raise other_layout(left[0].path, left[0].header, columns)
+
+
+def other_layout(path: str, header: Header, columns: Iterable[str]) -> InputError:
+    """Return the error for a file whose header has none of the run's columns."""
+    return InputError(
+        f"{path}: line {header.line}: {_shown(header.text)} has none of the run's columns "
+        f"({some_of(columns)}); say how the files are read with --delimiter or --header, or give "
+        "files of another kind a pattern of their own"
+    )
+
+
+def _shown(text: str) -> str:
+    text = text.rstrip("\r\n")
+    more = "…" if len(text) > _SHOWN_CHARACTERS else ""
+    return f"{text[:_SHOWN_CHARACTERS]!r}{more}"
+
+
 def _with_names(head: _Head, delimiter: str, header: bool, declared: Mapping[str, str]) -> _Head:
     """Return a head with its columns' names: without a header, the declared ones in their order."""
     if header:
         with Path(head.local).open("rb") as stream:
-            names, first_line = read_header(stream, delimiter, head.path)
-        return replace(head, names=tuple(names), first_line=first_line)
+            return replace(head, header=read_header(stream, delimiter, head.path))
     with Path(head.local).open("rb") as stream:
         first = itertools.islice(read_records(stream, delimiter), _SNIFFED_RECORDS)
         widths = Counter(len(record.values) for record in first if not record.is_blank)
     ((width, _),) = widths.most_common(1)
-    numbered = tuple(f"column{number}" for number in range(width))
+    numbered = [f"column{number}" for number in range(width)]
     if _lowered(declared) <= set(numbered):
-        return replace(head, names=numbered)
+        return replace(head, header=Header(numbered))
     if len(declared) != width:
         raise UsageError(
             f"{head.path}: {width} columns and no header, but {len(declared)} are declared "
             f"({', '.join(declared)}); declare all of them in their order"
         )
-    return replace(head, names=tuple(declared))
+    return replace(head, header=Header(list(declared)))
 
 
-def _load_sample(
-    session: duckdb.DuckDBPyConnection, heads: Sequence[_Head], delimiter: str
-) -> dict[str, None]:
-    """Load the good records of the heads as texts into one table; returns its columns' names."""
-    names: dict[str, None] = {}
+def _sample(heads: Sequence[_Head], delimiter: str) -> dict[str, list[str]]:
+    """Return the texts in the good records of the heads by column, each of them once."""
+    # By the name in lower case: its spelling, and a set in the order of the files.
+    found: dict[str, tuple[str, dict[str, None]]] = {}
     for head in heads:
-        known = _lowered(names)
-        names.update(dict.fromkeys(name for name in head.names if name.lower() not in known))
-    listed = ", ".join(f"{quote_name(name)} VARCHAR" for name in names)
-    session.execute(f"CREATE TABLE {SAMPLE}({listed})")
-    for head in heads:
-        texts = ", ".join(
-            f"{text_column(number)} AS {quote_name(name)}" for number, name in enumerate(head.names)
-        )
+        names = head.header.names
+        columns = [found.setdefault(name.lower(), (name, {}))[1] for name in names]
         with Path(head.local).open("rb") as stream:
-            file = CsvFile(stream, len(head.names), delimiter, ("",), head.first_line)
-            session.register("head", careful_source(file, set_aside=lambda _: None))
-            session.execute(f"INSERT INTO {SAMPLE} BY NAME SELECT {texts} FROM head")
-    return names
+            file = CsvFile(stream, len(names), delimiter, ("",), head.header.next_line)
+            for record in good_records(file, set_aside=lambda _: None):
+                for texts, text in zip(columns, record.values, strict=False):
+                    texts[text] = None
+    return {name: list(texts) for name, texts in found.values()}

@@ -10,6 +10,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from beam_jobs.csv_records import HEAD_BYTES, check_encoding
 from beam_jobs.csv_source import TEXT_CHARACTERS
 from beam_jobs.layout import FILENAME, Layout
 from beam_jobs.partition_paths import path_values
@@ -75,7 +76,12 @@ def load_text(
         first_line: Number of the block's first line in the file.
         path: The file.
         layout: Of the run.
+
+    Raises:
+        InputError: It is the first block of a file that is UTF-16.
     """
+    if first_line == 1:
+        check_encoding(block[:HEAD_BYTES], path)
     lines = _lines(block)
     rejects: list[Reject] = []
     try:
