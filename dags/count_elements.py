@@ -55,8 +55,8 @@ with DAG(
             type="string",
             pattern=r"\S",
             title="Files",
-            description_md="Which files: a pattern with `*`, below the storage root, or absolute, or "
-            "a `gs://` URL.",
+            description_md="Which files: a pattern with `*`, below the storage root, or absolute, "
+            "or a `gs://` URL.",
         ),
         "mode": Param(
             "total",

@@ -211,10 +211,6 @@ def test_a_form_with_a_mistake_starts_no_job(folder: Description, run: str) -> N
     assert folder["refusals"][run].startswith(REFUSED[run][2])
 
 
-def test_no_other_form_is_refused(folder: Description) -> None:
-    assert folder["refusals"].keys() == REFUSED.keys()
-
-
 def test_a_dataset_dag_says_what_its_files_hold_where_it_asks_for_a_date(
     folder: Description,
 ) -> None:
