@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import logging
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from beam_jobs.files import is_remote
 from beam_jobs.results import check_result_ending
 
 LOCAL_RUNNER = "DirectRunner"
+_GCS_PATH = re.compile(r"gs://[a-z0-9][a-z0-9._-]+(/|$)")
 _TERMINATED = 128 + signal.SIGTERM
 _LARGEST = 2**63 - 1
 
@@ -85,6 +87,8 @@ def path(text: str) -> str:
     """Return a path or URL, for argparse; ``~`` is the home folder, also where it was quoted."""
     if not text:
         raise argparse.ArgumentTypeError("is empty; is a variable of the shell not set?")
+    if is_remote(text) and not _GCS_PATH.match(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a local path nor gs://bucket/…")
     return text if is_remote(text) else str(Path(text).expanduser()) if text[0] == "~" else text
 
 
@@ -132,6 +136,8 @@ def check_output(parser: argparse.ArgumentParser, output: str | None, runner: st
             )
     else:
         check_result_ending(output)
+        if is_remote(output) and not output.removeprefix("gs://").partition("/")[2]:
+            parser.error(f"--output {output} names a bucket; name an object in it")
 
 
 def run_main(main: Callable[[Sequence[str]], None]) -> None:
