@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import itertools
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +16,14 @@ from typing import Literal
 import duckdb
 
 from beam_jobs import casts
-from beam_jobs.csv_records import Header, check_encoding, read_header, read_records, some_of
+from beam_jobs.csv_records import (
+    MAX_RECORD,
+    Header,
+    check_encoding,
+    read_header,
+    read_records,
+    some_of,
+)
 from beam_jobs.csv_source import CsvFile, good_records
 from beam_jobs.errors import InputError, UsageError
 from beam_jobs.files import InputFile, content_ending, open_input
@@ -34,6 +42,7 @@ _DELIMITER_BYTES = 4
 # Of a file without header, this many records tell how many columns there are.
 _SNIFFED_RECORDS = 100
 _SHOWN_CHARACTERS = 100
+_LINE_END = re.compile(rb"[\r\n]")
 
 
 @dataclass(frozen=True)
@@ -110,7 +119,7 @@ class _Head:
 
     local: str
     path: str
-    header: Header = Header([])
+    header: Header
 
 
 def _heads(files: Sequence[InputFile], folder: Path) -> Iterator[_Head]:
@@ -120,15 +129,20 @@ def _heads(files: Sequence[InputFile], folder: Path) -> Iterator[_Head]:
     for number, file in enumerate(filled[::step]):
         with open_input(file.path) as stream:
             head = stream.read(_SAMPLED_BYTES)
+            # A header of many columns may be longer.
+            while not _LINE_END.search(head) and len(head) < MAX_RECORD:
+                if not (more := stream.read(_SAMPLED_BYTES)):
+                    break
+                head += more
         check_encoding(head, file.path)
-        if len(head) == _SAMPLED_BYTES:
+        if len(head) >= _SAMPLED_BYTES:
             head = head[: head.rfind(b"\n") + 1] or head
         # The sniffer gives up on a file that mixes line ends.
         head = head.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         if head.removeprefix(codecs.BOM_UTF8).strip(b"\n"):
             local = folder / f"{number}.csv"
             local.write_bytes(head)
-            yield _Head(str(local), file.path)
+            yield _Head(str(local), file.path, Header([]))
 
 
 def _find_csv_layout(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import time
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,7 +32,9 @@ def layout_of(
     return find_layout(found, given or FileFormat())
 
 
-def columns_of(folder: Path, content: bytes | str, given: FileFormat | None = None) -> object:
+def columns_of(
+    folder: Path, content: bytes | str, given: FileFormat | None = None
+) -> dict[str, str]:
     """Return the columns of one CSV file."""
     return dict(layout_of(folder, {"f.csv": content}, given).columns)
 
@@ -93,6 +96,27 @@ def test_a_column_has_the_most_particular_type_of_all_its_values(
 def test_a_value_far_from_the_beginning_decides_too(tmp_path: Path) -> None:
     content = "v\n" + "1\n" * 5000 + "2.5\n"
     assert columns_of(tmp_path, content) == {"v": "DOUBLE"}
+
+
+@pytest.mark.parametrize("text", ["7", "NA", "x"])
+def test_the_types_of_many_columns_are_found_in_time_that_grows_with_them(
+    tmp_path: Path, text: str
+) -> None:
+    names = [f"c{number}" for number in range(2000)]
+    content = f"{','.join(names)}\n" + f"{','.join([text] * 2000)}\n" * 10
+    started = time.process_time()
+    found = columns_of(tmp_path, content)
+    assert time.process_time() - started < 2
+    assert found == dict.fromkeys(names, "BIGINT" if text == "7" else "VARCHAR")
+
+
+def test_a_header_longer_than_the_sample_is_read_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layout_module, "_SAMPLED_BYTES", 16)
+    names = [f"column_{number}" for number in range(20)]
+    found = columns_of(tmp_path, f"{','.join(names)}\n{','.join('1' * 20)}\n")
+    assert list(found) == names
 
 
 # Null strings.
@@ -228,6 +252,66 @@ def test_a_sample_may_be_cut_anywhere(
 def test_malformed_records_do_not_decide(tmp_path: Path) -> None:
     content = b"a,b\n1,2\n3\n\xff,4\n5,6,7\n8,9\n"
     assert columns_of(tmp_path, content) == {"a": "BIGINT", "b": "BIGINT"}
+
+
+_OTHER_LAYOUT = "{path}: line 1: {shown} has none of the run's columns ({columns}); "
+
+
+@pytest.mark.parametrize(
+    ("contents", "shown", "columns"),
+    [
+        ({"d1.csv": "a,b\n1,2\n", "d2.csv": "a;b\n3;4\n"}, "'a;b'", "a, b"),
+        ({"d1.csv": "a,b\n1,2\n", "d2.csv": "3,4\n5,6\n"}, "'3,4'", "a, b"),
+        ({"d1.csv": "a,b\n1,2\n", "d2.csv": "3,4\n"}, "'3,4'", "a, b"),
+        (
+            {"d0.csv": "a,b\n", "d1.csv": "b,c\n", "d2.csv": "x;y\n", "d3.csv": "x;y\n"},
+            "'x;y'",
+            "a, b",
+        ),
+    ],
+)
+def test_a_file_that_shares_no_column_with_the_others_is_an_error(
+    tmp_path: Path, contents: dict[str, str], shown: str, columns: str
+) -> None:
+    path = tmp_path / "d2.csv"
+    with pytest.raises(InputError) as caught:
+        layout_of(tmp_path, contents)
+    expected = _OTHER_LAYOUT.format(path=path, shown=shown, columns=columns)
+    assert str(caught.value).startswith(expected)
+    assert "--delimiter or --header" in str(caught.value)
+
+
+def test_files_without_any_declared_column_are_an_error(tmp_path: Path) -> None:
+    given = FileFormat(delimiter=",", columns={"a": "BIGINT", "b": "BIGINT"})
+    with pytest.raises(InputError, match=r"f\.csv: line 1: 'a;b' has none .* \(a, b\)"):
+        columns_of(tmp_path, "a;b\n3;4\n", given)
+
+
+def test_a_file_may_lack_what_is_declared_and_share_columns_with_a_file_that_does_not(
+    tmp_path: Path,
+) -> None:
+    contents = {"1.csv": "z,y\n1,2\n", "2.csv": "y,x\n1,2\n", "3.csv": "X,a\n1,2\n"}
+    found = layout_of(tmp_path, contents, FileFormat(columns={"A": "INTEGER"}))
+    assert found.columns == {"z": "BIGINT", "y": "BIGINT", "x": "BIGINT", "a": "INTEGER"}
+
+
+def test_a_header_beside_files_that_have_none_is_an_error(tmp_path: Path) -> None:
+    contents = {"d1.csv": "1,2\n3,4\n", "d2.csv": "a,b\n5,6\n"}
+    message = r"d2\.csv: line 1: 'a,b' looks like a header, but .*d1\.csv seems to have none; .*--h"
+    with pytest.raises(InputError, match=message):
+        layout_of(tmp_path, contents)
+    assert not layout_of(tmp_path, contents, FileFormat(header=False)).header
+
+
+def test_files_without_records_beside_others_are_no_error(tmp_path: Path) -> None:
+    contents = {"1.csv": "", "2.csv": "\n", "3.csv": "b,a\n", "4.csv": "a,b\n1,2\n"}
+    assert layout_of(tmp_path, contents).columns == {"b": "BIGINT", "a": "BIGINT"}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_utf16_is_an_error_that_says_so(tmp_path: Path, encoding: str) -> None:
+    with pytest.raises(InputError, match=r"f\.csv: line 1: the file is UTF-16 .*save it as UTF-8$"):
+        columns_of(tmp_path, "name,b\nö,2\n".encode(encoding))
 
 
 # What is declared.

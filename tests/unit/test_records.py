@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -130,7 +131,23 @@ def test_a_well_formed_file_is_read_exactly(data: st.DataObject) -> None:
 # Whatever the bytes are.
 
 _PIECES = st.sampled_from(
-    ['"', ",", "\n", "\r\n", "\r", " ", "x", "1", "é", "\0", "NA", '""', '"a,b"', '"a\nb"', "x,1\n"]
+    [
+        '"',
+        ",",
+        "\n",
+        "\r\n",
+        "\r",
+        " ",
+        "x",
+        "1",
+        "é",
+        "\0\0",
+        "NA",
+        '""',
+        '"a,b"',
+        '"a\nb"',
+        "x,1\n",
+    ]
 )
 
 
@@ -312,10 +329,51 @@ def test_columns_match_by_name_in_any_order_and_case() -> None:
     assert report.ignored == ("new",)
 
 
-def test_a_file_with_none_of_the_columns_has_its_rows_all_the_same() -> None:
-    rows, report = load(b"x,y\n1,2\n3,4\nbad\n")
-    assert rows == [(None, None), (None, None)]
-    assert report.reject_count == 1
+@pytest.mark.parametrize(
+    ("data", "shown"),
+    [
+        (b"a;b\n3;4\n", "line 1: 'a;b'"),
+        (b"\n3,4\n5,6\n", "line 2: '3,4'"),
+        (b'x,"y\nz"\n', "line 1: 'x,\"y\\nz\"'"),
+        (b"x" * 200, "line 1: '" + "x" * 100 + "'…"),
+    ],
+)
+@pytest.mark.parametrize("carefully", [False, True])
+def test_a_file_with_none_of_the_columns_is_an_error_with_its_first_line_and_the_remedy(
+    data: bytes, shown: str, *, carefully: bool
+) -> None:
+    with pytest.raises(InputError) as caught:
+        read(data, Layout("csv", _TEXTS), carefully=carefully)
+    assert str(caught.value) == (
+        f"bucket/data.csv: {shown} has none of the run's columns (a, b); say how the files are "
+        "read with --delimiter or --header, or give files of another kind a pattern of their own"
+    )
+
+
+def test_a_file_has_its_rows_where_the_run_has_no_columns() -> None:
+    found = read(b"x,y\n1,2\n", Layout("csv", {}, {"date": "DATE"}))
+    assert found is not None
+    assert found[0] == [(None,)]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("header", [True, False])
+@pytest.mark.parametrize("carefully", [False, True])
+def test_utf16_is_an_error_that_says_so(encoding: str, *, header: bool, carefully: bool) -> None:
+    data = "name,b\nö,2\n".encode(encoding)
+    with pytest.raises(InputError, match=r"^bucket/data\.csv: line 1: the file is UTF-16 .*UTF-8$"):
+        read(data, Layout("csv", _TEXTS, header=header), carefully=carefully)
+
+
+def test_a_wide_file_is_read_in_time_that_grows_with_its_columns() -> None:
+    names = [f"c{number}" for number in range(8000)]
+    record = ",".join("x" if number % 2 else "1" for number in range(8000))
+    kinds = {name: "VARCHAR" if number % 2 else "BIGINT" for number, name in enumerate(names)}
+    started = time.process_time()
+    found = read(f"{','.join(names)}\n{record}\n".encode(), Layout("csv", kinds))
+    assert time.process_time() - started < 3
+    assert found is not None
+    assert found[0] == [(1, "x") * 4000]
 
 
 @pytest.mark.parametrize("data", [b"", b"\n\n", b"\xef\xbb\xbf", b"a,b", b"a,b\n", b"\n\na,b\r\n"])
@@ -406,7 +464,8 @@ def load_lines(block: bytes, first_line: int = 1) -> tuple[list[str], BlockRepor
 @settings(deadline=None)
 def test_lines_lose_their_end_and_nothing_else(lines: list[str], end: str) -> None:
     block = "".join(line + end for line in lines)
-    found, report = load_lines(block.encode())
+    # Of a first block, NULs in every other place would be UTF-16.
+    found, report = load_lines(block.encode(), first_line=2)
     expected = lines if end == "\r\n" else [line.removesuffix("\r") for line in lines]
     assert found == expected
     assert report.rows == len(lines)
@@ -425,6 +484,12 @@ def test_lines_that_are_not_utf8_are_rejects_with_their_number() -> None:
         (11, "b\ufffd"),
         (13, "\ufffd\ufffd\ufffd"),
     ]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_text_that_is_utf16_is_an_error_that_says_so(encoding: str) -> None:
+    with pytest.raises(InputError, match=r"^f\.txt: line 1: the file is UTF-16 .*UTF-8$"):
+        load_lines("one\ntwo\n".encode(encoding))
 
 
 def test_a_character_cut_by_a_line_end_is_two_rejects() -> None:
