@@ -231,13 +231,16 @@ def _failing(path: str, what: str, kind: type[TallyflowError] = TallyflowError) 
         early = "the compressed data ends too early; is it truncated?"
         raise kind(f"{path}: {what}: {early}") from error
     except (OSError, zlib.error, zstandard.ZstdError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise kind(f"{path}: {what}: {reason}") from error
+        raise kind(f"{path}: {what}: {_reason(error)}") from error
     except Exception as error:
         if type(error).__module__.split(".")[0] not in ("apache_beam", "google", "requests"):
             raise
-        raise kind(f"{path}: {what}: {_first_line(error)}") from error
+        raise kind(f"{path}: {what}: {_reason(error)}") from error
 
 
-def _first_line(error: Any) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def _reason(error: BaseException) -> str:
+    """Return the first line of what went wrong, within the errors that Beam wraps around it."""
+    while details := getattr(error, "exception_details", None):
+        error = next(iter(details.values()))
+    reason = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
+    return str(reason).splitlines()[0]

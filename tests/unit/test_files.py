@@ -17,7 +17,7 @@ from typing import IO
 import apache_beam.io.localfilesystem
 import pytest
 import zstandard
-from apache_beam.io.filesystem import FileMetadata
+from apache_beam.io.filesystem import BeamIOError, FileMetadata
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -446,3 +446,14 @@ def test_a_scheme_that_nobody_knows_is_refused() -> None:
 
 def test_a_name_is_joined_to_a_folder_with_one_slash() -> None:
     assert files.join_path("gs://bucket/out/", "f") == files.join_path("gs://bucket/out", "f")
+
+
+def test_the_reason_is_the_innermost_of_the_errors_that_beam_wraps() -> None:
+    inner = BeamIOError("List failed", {"gs://b/x": FileNotFoundError(2, "No such bucket")})
+    outer = BeamIOError("Match failed", {"gs://b/x*": inner})
+    with (
+        pytest.raises(InputError) as caught,
+        files._failing("gs://b/x*", "cannot be listed", InputError),
+    ):
+        raise outer
+    assert str(caught.value) == "gs://b/x*: cannot be listed: No such bucket"
