@@ -17,7 +17,7 @@ from beam_jobs.files import is_remote
 from beam_jobs.results import check_result_ending
 
 LOCAL_RUNNER = "DirectRunner"
-_GCS_PATH = re.compile(r"gs://[a-z0-9][a-z0-9._-]+(/|$)")
+_GCS_PATH = re.compile(r"gs://[^/*?\[]+(/|$)")
 _TERMINATED = 128 + signal.SIGTERM
 _LARGEST = 2**63 - 1
 
