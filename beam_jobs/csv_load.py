@@ -9,31 +9,27 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import IO
 
 import duckdb
 import pyarrow as pa
 
 from beam_jobs import arrow_csv, casts
+from beam_jobs.csv_columns import Column, FileColumns, Rejects
 from beam_jobs.csv_records import (
-    HEAD_BYTES,
     MAX_RECORD,
     CsvRecord,
-    check_encoding,
-    read_header,
 )
 from beam_jobs.csv_source import (
     LINE,
     TEXT,
-    TEXT_CHARACTERS,
     CsvFile,
     careful_source,
     text_column,
 )
-from beam_jobs.layout import Layout, other_layout
+from beam_jobs.layout import Layout
 from beam_jobs.quoting import whole_records
-from beam_jobs.records import KEPT_REJECTS, VALUE_CHARACTERS, BlockReport, Reject, create_input
+from beam_jobs.records import KEPT_REJECTS, VALUE_CHARACTERS, BlockReport, create_input
 from beam_jobs.session import quote_text
 
 BLOCK_BYTES = 16 * 1024 * 1024
@@ -62,12 +58,12 @@ def load_proven_blocks(
         NotProvenError: The file has to be read by `load_carefully`, and what was loaded before is
             to be forgotten.
     """
-    columns: _FileColumns | None = None
+    columns: FileColumns | None = None
     line = 1
     for data in _proven_blocks(stream, layout.delimiter):
         block, first_line = data, line
         if columns is None:
-            columns, first_line = _FileColumns.read(io.BytesIO(data), path, layout)
+            columns, first_line = FileColumns.read(io.BytesIO(data), path, layout)
             if not columns.names:
                 raise NotProvenError  # Nothing but empty lines: the header is still to come.
             block = data[_end_of_lines(data, first_line - 1) :]
@@ -76,7 +72,7 @@ def load_proven_blocks(
             yield _load_block(session, block, columns.told(), first_line)
         line += data.count(b"\n")
     if columns is None:
-        columns, _ = _FileColumns.read(io.BytesIO(), path, layout)
+        columns, _ = FileColumns.read(io.BytesIO(), path, layout)
         yield _load_block(session, b"", columns, line)
 
 
@@ -99,7 +95,7 @@ def load_carefully(
     Raises:
         InputError: The header is broken or has none of the run's columns, or is UTF-16.
     """
-    columns, first_line = _FileColumns.read(header, path, layout)
+    columns, first_line = FileColumns.read(header, path, layout)
     return _load_records(session, records, columns, first_line, line=1)
 
 
@@ -133,100 +129,8 @@ def _end_of_lines(data: bytes, count: int) -> int:
     return end
 
 
-@dataclass(frozen=True)
-class _Column:
-    """A column of the run: its name and type, and its place among the file's, None if missing."""
-
-    name: str
-    kind: str
-    place: int | None
-
-    @property
-    def text(self) -> str:
-        """What a source calls its text."""
-        return text_column(self.place or 0)
-
-    @property
-    def value(self) -> str:
-        """What a source calls its value."""
-        return f"v{self.place}"
-
-    @property
-    def is_bad(self) -> str | None:
-        """SQL for whether its text is no value of its type; None if every text is one."""
-        return casts.is_bad(self.text, self.value, self.kind)
-
-    @property
-    def in_input(self) -> str:
-        """SQL for its value over a source."""
-        return f"CAST(NULL AS {self.kind})" if self.place is None else self.value
-
-
-@dataclass(frozen=True)
-class _FileColumns:
-    """How the columns of one file are those of the run.
-
-    Attributes:
-        path: The file as matched.
-        layout: Of the run.
-        names: The file's columns, in their order.
-        columns: The run's columns.
-        is_first: Whether the file's missing and new columns are still to be told.
-    """
-
-    path: str
-    layout: Layout
-    names: tuple[str, ...]
-    columns: tuple[_Column, ...]
-    is_first: bool = True
-
-    @classmethod
-    def read(cls, stream: IO[bytes], path: str, layout: Layout) -> tuple[_FileColumns, int]:
-        """Return the columns of a file from its header, and the line of its first record.
-
-        Raises:
-            InputError: The header is broken or has none of the run's columns, or is UTF-16.
-        """
-        names, first_line = list(layout.columns), 1
-        if layout.header:
-            header = read_header(stream, layout.delimiter, path)
-            names, first_line = header.names, header.next_line
-            known = {name.lower() for name in layout.columns}
-            if names and known and known.isdisjoint(name.lower() for name in names):
-                raise other_layout(path, header, layout.columns)
-        else:
-            check_encoding(stream.read(HEAD_BYTES), path)
-        places = {name.lower(): number for number, name in enumerate(names)}
-        columns = tuple(
-            _Column(name, kind, places.get(name.lower())) for name, kind in layout.columns.items()
-        )
-        return cls(path, layout, tuple(names), columns), first_line
-
-    def told(self) -> _FileColumns:
-        """Return the columns for the blocks after the first."""
-        return _FileColumns(self.path, self.layout, self.names, self.columns, is_first=False)
-
-    @property
-    def present(self) -> list[_Column]:
-        """The run's columns that the file has."""
-        return [column for column in self.columns if column.place is not None]
-
-    def report(self, rows: int, rejects: _Rejects | None = None) -> BlockReport:
-        """Return the report of a block."""
-        known = {column.name.lower() for column in self.columns}
-        drift = self.is_first and bool(self.names)
-        return BlockReport(
-            self.path,
-            rows,
-            rejects.count if rejects else 0,
-            rejects.first if rejects else (),
-            missing=tuple(c.name for c in self.columns if c.place is None) if drift else (),
-            ignored=tuple(n for n in self.names if n.lower() not in known) if drift else (),
-        )
-
-
 def _load_block(
-    session: duckdb.DuckDBPyConnection, block: bytes, columns: _FileColumns, line: int
+    session: duckdb.DuckDBPyConnection, block: bytes, columns: FileColumns, line: int
 ) -> BlockReport:
     """Load a block of whole records, which begins at a line of the file."""
     present = columns.present
@@ -256,7 +160,7 @@ def _load_block(
 
 def _parse(
     block: bytes,
-    columns: _FileColumns,
+    columns: FileColumns,
     wanted: Mapping[int | None, pa.DataType],
     texts: set[int | None],
 ) -> pa.Table | None:
@@ -272,7 +176,7 @@ def _parse(
     return arrow_csv.parse(block, names, types, layout.delimiter, layout.null_strings)
 
 
-def _has_bad(session: duckdb.DuckDBPyConnection, table: pa.Table, texts: Sequence[_Column]) -> bool:
+def _has_bad(session: duckdb.DuckDBPyConnection, table: pa.Table, texts: Sequence[Column]) -> bool:
     """Whether a text of a block is no value of its column's type."""
     bad = " OR ".join(filter(None, (column.is_bad for column in texts)))
     if not bad:
@@ -288,7 +192,7 @@ def _has_bad(session: duckdb.DuckDBPyConnection, table: pa.Table, texts: Sequenc
 def _load_records(
     session: duckdb.DuckDBPyConnection,
     stream: IO[bytes],
-    columns: _FileColumns,
+    columns: FileColumns,
     first_line: int,
     line: int,
 ) -> BlockReport:
@@ -303,7 +207,7 @@ def _load_records(
     """
     present = columns.present
     layout = columns.layout
-    rejects = _Rejects(columns.path, line - 1)
+    rejects = Rejects(columns.path, line - 1)
     file = CsvFile(stream, len(columns.names), layout.delimiter, layout.null_strings, first_line)
     reasons = "".join(f", {reason}" for reason in map(_reason, present) if reason)
     texts = "".join(f"{c.text}, {casts.cast(c.text, c.kind)} AS {c.value}, " for c in present)
@@ -328,41 +232,10 @@ def _load_records(
     return columns.report(count, rejects)
 
 
-def _reason(column: _Column) -> str | None:
+def _reason(column: Column) -> str | None:
     """Return SQL for what is wrong with a column's text, NULL if nothing is."""
     if column.is_bad is None:
         return None
     before, after = quote_text(f"column {column.name}: '"), quote_text(f"' is no {column.kind}")
     shown = f"left({column.text}, {VALUE_CHARACTERS})"
     return f"CASE WHEN {column.is_bad} THEN {before} || {shown} || {after} END"
-
-
-class _Rejects:
-    """Counts the rejects of a block and keeps the first of them."""
-
-    def __init__(self, path: str, lines_before: int) -> None:
-        self._path = path
-        self._lines_before = lines_before
-        self._kept: list[Reject] = []
-        self.count = 0
-
-    def add(self, record: CsvRecord) -> None:
-        """Add a record with a problem; they come in the order of the file, once or twice."""
-        # A quote that is open by mistake swallows records that nobody can tell apart any more:
-        # every line of them counts, as if it were one.
-        self.count += record.lines
-        text = record.text.rstrip("\r\n")[:TEXT_CHARACTERS]
-        shown = text.encode(errors="surrogateescape").decode(errors="replace")
-        reason = record.problem
-        line = record.line + self._lines_before
-        if record.lines > 1:
-            last = line + record.lines - 1
-            reason += f" (lines {line} to {last}, which count as {record.lines})"
-        self._kept.append(Reject(self._path, line, shown, reason, record.lines))
-        if len(self._kept) > 2 * KEPT_REJECTS:
-            self._kept = list(self.first)
-
-    @property
-    def first(self) -> tuple[Reject, ...]:
-        """The first in the order of the file."""
-        return tuple(sorted(self._kept, key=lambda reject: reject.line)[:KEPT_REJECTS])

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_jobs import arrow_csv, csv_load, csv_records, records
+from beam_jobs import arrow_csv, csv_columns, csv_load, csv_records, records
 from beam_jobs.csv_load import NotProvenError, load_carefully, load_proven_blocks
 from beam_jobs.errors import InputError
 from beam_jobs.layout import Layout
@@ -427,7 +427,7 @@ def test_odd_column_names_and_values_are_no_sql() -> None:
 def test_only_the_first_rejects_are_kept_and_all_are_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(csv_load, "KEPT_REJECTS", 5)
+    monkeypatch.setattr(csv_columns, "KEPT_REJECTS", 5)
     monkeypatch.setattr(records, "KEPT_REJECTS", 5)
     body = b"".join(b"x,%d\n" % n if n % 3 else b"ragged\n" for n in range(100))
     _, report = load(b"a,b\n" + body, {"a": "BIGINT", "b": "BIGINT"})
