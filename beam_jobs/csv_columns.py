@@ -12,6 +12,11 @@ from beam_jobs.layout import Layout, other_layout
 from beam_jobs.records import KEPT_REJECTS, BlockReport, Reject
 
 
+def value_column(number: int) -> str:
+    """Return what a source calls the values of a file's column, counted from 0."""
+    return f"v{number}"
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of the run: its name and type, and its place among the file's, None if missing."""
@@ -28,7 +33,7 @@ class Column:
     @property
     def value(self) -> str:
         """What a source calls its value."""
-        return f"v{self.place}"
+        return value_column(self.place or 0)
 
     @property
     def is_bad(self) -> str | None:

@@ -15,7 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from beam_jobs import arrow_csv, casts
-from beam_jobs.csv_columns import Column, FileColumns, Rejects
+from beam_jobs.csv_columns import Column, FileColumns, Rejects, value_column
 from beam_jobs.csv_records import (
     MAX_RECORD,
     CsvRecord,
@@ -137,51 +137,51 @@ def _load_block(
     kinds = {column.value: casts.spelled(column.kind) for column in present}
     types = arrow_csv.arrow_types(kinds, block, columns.layout.delimiter)
     texts = [column for column in present if types[column.value] is None]
-    # Without any column of the run there still are rows to count.
-    wanted: Mapping[int | None, pa.DataType] = {
-        column.place: types[column.value] or pa.string() for column in present
-    } or {0: pa.string()}
-    text_places = {column.place for column in texts}
-    table = _parse(block, columns, wanted, text_places)
-    if table is None or _has_bad(session, table, texts):
+    table = _parse(block, columns, types)
+    if table is not None:
+        session.register(_BLOCK, table)
+    if table is None or _has_bad(session, texts):
         # A block may begin with what would be a byte order mark at the beginning of a file.
         stream = io.BytesIO(_BOM + block)
         return _load_records(session, stream, columns, first_line=1, line=line)
-    session.register(_BLOCK, table)
-    values = {
-        column.name: casts.cast(column.text, column.kind)
-        if column.place in text_places
-        else column.in_input
-        for column in columns.columns
-    }
+    values = {column.name: column.in_input for column in columns.columns}
+    values.update({column.name: casts.cast(column.text, column.kind) for column in texts})
     create_input(session, columns.layout, columns.path, values, _BLOCK)
     return columns.report(table.num_rows)
 
 
 def _parse(
-    block: bytes,
-    columns: FileColumns,
-    wanted: Mapping[int | None, pa.DataType],
-    texts: set[int | None],
+    block: bytes, columns: FileColumns, types: Mapping[str, pa.DataType | None]
 ) -> pa.Table | None:
-    """Parse a block with Arrow's reader; texts that are cast later are called as in a source."""
-    names = [
-        text_column(number) if number in texts else f"v{number}"
-        for number in range(max(1, len(columns.names)))
-    ]
-    types = {names[place]: kind for place, kind in wanted.items() if place is not None}
+    """Parse a block with Arrow's reader; texts that are cast later are called as in a source.
+
+    Args:
+        block: The records.
+        columns: Of the file.
+        types: Type of each value of the run's columns; None for a text.
+    """
+    wanted = {
+        column.text if types[column.value] is None else column.value: types[column.value]
+        or pa.string()
+        for column in columns.present
+    }
+    # Without any column of the run there still are rows to count.
+    wanted = wanted or {value_column(0): pa.string()}
     if not block:
-        return pa.schema(list(types.items())).empty_table()
+        return pa.schema(list(wanted.items())).empty_table()
+    names = [
+        text_column(number) if text_column(number) in wanted else value_column(number)
+        for number in range(len(columns.names))
+    ]
     layout = columns.layout
-    return arrow_csv.parse(block, names, types, layout.delimiter, layout.null_strings)
+    return arrow_csv.parse(block, names, wanted, layout.delimiter, layout.null_strings)
 
 
-def _has_bad(session: duckdb.DuckDBPyConnection, table: pa.Table, texts: Sequence[Column]) -> bool:
-    """Whether a text of a block is no value of its column's type."""
+def _has_bad(session: duckdb.DuckDBPyConnection, texts: Sequence[Column]) -> bool:
+    """Whether a text of the registered block is no value of its column's type."""
     bad = " OR ".join(filter(None, (column.is_bad for column in texts)))
     if not bad:
         return False
-    session.register(_BLOCK, table)
     pairs = ", ".join(f"{c.text}, {casts.cast(c.text, c.kind)} AS {c.value}" for c in texts)
     ((found,),) = session.execute(
         f"SELECT coalesce(bool_or({bad}), false) FROM (SELECT {pairs} FROM {_BLOCK})"
