@@ -9,7 +9,8 @@ import duckdb
 from beam_jobs.csv_load import load_carefully, load_proven_blocks
 from beam_jobs.files import InputFile, open_input
 from beam_jobs.layout import Layout
-from beam_jobs.records import BlockReport, load_counts, load_text
+from beam_jobs.records import load_counts, load_text
+from beam_jobs.reports import BlockReport
 
 BlockReader = Callable[[duckdb.DuckDBPyConnection, InputFile, Layout], Iterator[BlockReport]]
 

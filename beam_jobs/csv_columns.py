@@ -7,9 +7,9 @@ from typing import IO
 
 from beam_jobs import casts
 from beam_jobs.csv_records import HEAD_BYTES, CsvRecord, check_encoding, read_header
-from beam_jobs.csv_source import TEXT_CHARACTERS, text_column
+from beam_jobs.csv_source import text_column
 from beam_jobs.layout import Layout, other_layout
-from beam_jobs.records import KEPT_REJECTS, BlockReport, Reject
+from beam_jobs.reports import KEPT_REJECTS, TEXT_CHARACTERS, BlockReport, Reject
 
 
 def value_column(number: int) -> str:

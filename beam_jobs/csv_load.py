@@ -29,7 +29,8 @@ from beam_jobs.csv_source import (
 )
 from beam_jobs.layout import Layout
 from beam_jobs.quoting import whole_records
-from beam_jobs.records import KEPT_REJECTS, VALUE_CHARACTERS, BlockReport, create_input
+from beam_jobs.records import create_input
+from beam_jobs.reports import KEPT_REJECTS, VALUE_CHARACTERS, BlockReport
 from beam_jobs.session import quote_text
 
 BLOCK_BYTES = 16 * 1024 * 1024

@@ -9,9 +9,8 @@ from typing import IO
 import pyarrow as pa
 
 from beam_jobs.csv_records import CsvRecord, read_records
+from beam_jobs.reports import TEXT_CHARACTERS
 
-# Of a reject's text, this much is kept.
-TEXT_CHARACTERS = 1000
 _BATCH_RECORDS = 10_000
 _BATCH_CHARACTERS = 4 * 1024 * 1024
 

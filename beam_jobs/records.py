@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import duckdb
@@ -11,58 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from beam_jobs.csv_records import HEAD_BYTES, check_encoding
-from beam_jobs.csv_source import TEXT_CHARACTERS
 from beam_jobs.layout import FILENAME, Layout
 from beam_jobs.partition_paths import path_values
+from beam_jobs.reports import KEPT_REJECTS, TEXT_CHARACTERS, BlockReport, Reject
 from beam_jobs.session import quote_name, quote_text
 from beam_jobs.sql.shape import INPUT
-
-KEPT_REJECTS = 1000
-VALUE_CHARACTERS = 200
-
-
-@dataclass(frozen=True)
-class Reject:
-    """A record that could not be parsed.
-
-    Attributes:
-        file: Path or URL of the file.
-        line: Line of the file where the record begins, from 1.
-        text: The record as it stands in the file, cut after 1,000 characters.
-        reason: What is wrong with it.
-        lines: How many lines of the file it takes.
-    """
-
-    file: str
-    line: int
-    text: str
-    reason: str
-    lines: int = 1
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.reason}: {self.text[:VALUE_CHARACTERS]!r}"
-
-
-@dataclass(frozen=True)
-class BlockReport:
-    """What was found in one block.
-
-    Attributes:
-        file: Path or URL of the file.
-        rows: Records that went into ``input``.
-        reject_count: Records that did not. One that takes several lines counts as so many, for a
-            quote that is never closed makes one record of all that follow.
-        rejects: The first of them, at most 1,000 a block.
-        missing: Columns of the run that the file does not have; they are NULL.
-        ignored: Columns of the file that the run does not have.
-    """
-
-    file: str
-    rows: int
-    reject_count: int = 0
-    rejects: tuple[Reject, ...] = ()
-    missing: tuple[str, ...] = field(default=())
-    ignored: tuple[str, ...] = field(default=())
 
 
 def load_text(

@@ -15,7 +15,7 @@ import pyarrow as pa
 from duckdb.sqltypes import DuckDBPyType
 
 from beam_jobs.errors import TallyflowError, UsageError
-from beam_jobs.records import Reject
+from beam_jobs.reports import Reject
 from beam_jobs.session import quote_name, quote_text
 
 _COPY_OPTIONS: Mapping[str, str] = MappingProxyType(

@@ -20,7 +20,7 @@ from beam_jobs.csv_load import NotProvenError
 from beam_jobs.errors import InputError, TallyflowError
 from beam_jobs.files import InputFile, delete_file, move_file, write_file
 from beam_jobs.layout import Layout
-from beam_jobs.records import BlockReport, Reject
+from beam_jobs.reports import BlockReport, Reject
 from beam_jobs.results import write_rejects, write_result
 from beam_jobs.session import open_session
 from beam_jobs.sql import Plan

@@ -14,7 +14,7 @@ from beam_jobs.blocks import read_blocks
 from beam_jobs.errors import InputError
 from beam_jobs.files import InputFile
 from beam_jobs.layout import Layout, counts_layout
-from beam_jobs.records import Reject
+from beam_jobs.reports import Reject
 from beam_jobs.session import open_session
 
 _TEXT = Layout("text", {"line": "VARCHAR"})

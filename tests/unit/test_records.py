@@ -16,7 +16,8 @@ from beam_jobs import arrow_csv, csv_columns, csv_load, csv_records, records
 from beam_jobs.csv_load import NotProvenError, load_carefully, load_proven_blocks
 from beam_jobs.errors import InputError
 from beam_jobs.layout import Layout
-from beam_jobs.records import BlockReport, load_counts, load_text
+from beam_jobs.records import load_counts, load_text
+from beam_jobs.reports import BlockReport
 from beam_jobs.session import open_session
 
 Rows = list[tuple[Any, ...]]
@@ -70,7 +71,7 @@ def read(
                 total,
                 rows=total.rows + report.rows,
                 reject_count=total.reject_count + report.reject_count,
-                rejects=(*total.rejects, *report.rejects)[: records.KEPT_REJECTS],
+                rejects=(*total.rejects, *report.rejects)[: reports.KEPT_REJECTS],
                 missing=total.missing + report.missing,
                 ignored=total.ignored + report.ignored,
             )
@@ -436,7 +437,7 @@ def test_only_the_first_rejects_are_kept_and_all_are_counted(
 
 
 def test_a_reject_prints_as_one_line_with_its_place() -> None:
-    reject = records.Reject("f.csv", 7, 'x\n"', "why")
+    reject = reports.Reject("f.csv", 7, 'x\n"', "why")
     assert str(reject) == "f.csv:7: why: 'x\\n\"'"
 
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from beam_jobs.errors import TallyflowError, UsageError
-from beam_jobs.records import Reject
+from beam_jobs.reports import Reject
 from beam_jobs.results import check_result_ending, print_table, write_rejects, write_result
 from beam_jobs.session import open_session
 
