@@ -1,17 +1,21 @@
 # Tallyflow's commands; `make` alone lists them. .venv is made, or brought up to date, when needed.
 #   PYTHON=python3.12   the Python to make .venv with, 3.11 to 3.13
 #   DATE=2013-07-04     the day that `make demo` aggregates
+#   SCALE=10 CASES=tpch_q1_csv,stations ROUNDS=3   what `make bench` measures; SCALE=0.01 is quick
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
 DATE ?= 2013-01-01
+SCALE ?= 1
+CASES ?=
+ROUNDS ?= 3
 BIN := .venv/bin
 # Makes the jobs importable also for processes that Airflow starts in another folder.
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help demo test check lock package clean
+.PHONY: help demo test check bench lock package clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -28,17 +32,23 @@ test: .venv/installed ## Check style and types and run all tests
 check: .venv/installed ## Check all dataset files, queries included
 	@$(BIN)/python -m beam_jobs.check_datasets
 
+bench: .venv/installed .tallyflow/bench/installed ## Measure Tallyflow and its peers into docs/benchmarks.md
+	@$(BIN)/python -m benchmarks --scale '$(SCALE)' --cases '$(CASES)' --rounds '$(ROUNDS)'
+
 lock: ## Bring requirements.txt in line with requirements.in, keeping versions that still fit
 	@set -eu; $(find_uv); "$$uv" pip compile --quiet --universal --python-version 3.11 \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' \
-	  requirements.in --output-file requirements.txt
+	  requirements.in --output-file requirements.txt; \
+	"$$uv" pip compile --quiet --universal --python-version 3.11 \
+	  --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' \
+	  benchmarks/requirements.in --output-file benchmarks/requirements.txt
 
 package: ## Build the wheel of beam_jobs, for the workers on Dataflow, into dist/
 	@set -eu; $(find_uv); "$$uv" build --quiet --wheel --out-dir dist; ls dist/*.whl
 
 clean: ## Remove caches, builds and Airflow's own files; keeps .venv and data/
 	@rm -rf .tallyflow build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	@find beam_jobs dags demo plugins tests -name __pycache__ -prune -exec rm -rf {} +
+	@find beam_jobs benchmarks dags demo plugins tests -name __pycache__ -prune -exec rm -rf {} +
 
 # Touched last: an installation that was interrupted is taken up again.
 .venv/installed: requirements.txt
@@ -52,6 +62,14 @@ clean: ## Remove caches, builds and Airflow's own files; keeps .venv and data/
 	  "$$python" -m venv .venv; \
 	  $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps -r requirements.txt; \
 	fi; \
+	touch $@
+
+# The peers of the benchmark, apart from the project's environment, with the project's Python.
+.tallyflow/bench/installed: benchmarks/requirements.txt .venv/installed
+	@set -eu; $(find_uv); \
+	echo "Installing benchmarks/requirements.txt into .tallyflow/bench (the first time: minutes)"; \
+	"$$uv" venv --quiet --allow-existing --python $(BIN)/python .tallyflow/bench; \
+	"$$uv" pip sync --quiet --python .tallyflow/bench/bin/python benchmarks/requirements.txt; \
 	touch $@
 
 # Sets $python to the first Python that is suitable and $version to its name.

@@ -17,14 +17,13 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-import duckdb
-
 from beam_jobs import options
 from beam_jobs.dataset import load_dataset
 from beam_jobs.errors import QueryError, UsageError
 from beam_jobs.files import InputFile, join_path
-from beam_jobs.formats import FileFormat
-from beam_jobs.layout import find_layout
+from beam_jobs.find_layout import find_layout
+from beam_jobs.format_options import add_format_options, given_format
+from beam_jobs.formats import OPTION_FORMATS, FileFormat
 from beam_jobs.results import print_table
 from beam_jobs.run import Run, check_outputs, find_files, run
 from beam_jobs.sql import parse_query, plan_query
@@ -101,24 +100,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="folder or gs:// URL that holds the files and the results of all datasets "
         "(default: $TALLYFLOW_STORAGE, or data)",
     )
-    layout = parser.add_argument_group("layout of the files (default: found out from a sample)")
-    layout.add_argument(
-        "--format", choices=("csv", "text"), help="default: by the ending; text has a column line"
-    )
-    layout.add_argument("--delimiter", metavar="CHAR", help="between the values of a CSV record")
-    layout.add_argument("--header", choices=("true", "false"), help="whether CSV files have one")
-    layout.add_argument(
-        "--null_strings",
-        metavar="TEXT,…",
-        type=lambda text: tuple(text.split(",")),
-        help="CSV values that are NULL beside the empty one, such as NA; '' for no others",
-    )
-    layout.add_argument(
-        "--columns",
-        metavar="'NAME TYPE, …'",
-        type=_columns,
-        help="types of CSV columns in DuckDB's names; the types of the others are inferred",
-    )
+    add_format_options(parser)
     return parser
 
 
@@ -130,14 +112,6 @@ def _iso_date(text: str) -> date:
     if found is None or found.isoformat() != text:  # 20130131 is a date of ISO 8601, too
         raise argparse.ArgumentTypeError(f"{text!r} is not a date like 2013-01-31")
     return found
-
-
-def _columns(text: str) -> dict[str, str]:
-    try:
-        fields = duckdb.sqltype(f"STRUCT({text})").children
-    except duckdb.Error as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME TYPE, …: {error}") from None
-    return {name: str(kind) for name, kind in fields}
 
 
 def parse_args(argv: Sequence[str]) -> options.Arguments:
@@ -159,8 +133,7 @@ def parse_args(argv: Sequence[str]) -> options.Arguments:
         return arguments
     if job.date is None:
         parser.error("--dataset needs --date, the partition to compute")
-    declared = ("query", "format", "delimiter", "header", "null_strings", "columns", "max_rejects")
-    for name in declared:
+    for name in ("query", "format", *OPTION_FORMATS, "max_rejects"):
         if getattr(job, name) is not None:
             parser.error(f"--{name} does not go with --dataset, whose file says it")
     return arguments
@@ -190,13 +163,7 @@ def main(argv: Sequence[str]) -> None:
 def _query_task(job: argparse.Namespace) -> Task:
     return Task(
         pattern=job.input,
-        file_format=FileFormat(
-            job.format,
-            job.delimiter,
-            None if job.header is None else job.header == "true",
-            job.null_strings,
-            job.columns,
-        ),
+        file_format=given_format(job),
         queries={job.output: job.query},
         rejects_path=f"{job.output}.rejects.jsonl" if job.output else None,
         max_rejects=job.max_rejects or 0,

@@ -7,14 +7,18 @@ rejects aside.
 
 from __future__ import annotations
 
-import io
+import codecs
 import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import IO, cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 import pyarrow.csv
+
+from beam_jobs.formats import Dialect
 
 _INTEGERS: Mapping[str, pa.DataType] = MappingProxyType(
     {
@@ -32,6 +36,7 @@ _INTEGERS: Mapping[str, pa.DataType] = MappingProxyType(
 ARROW_TYPES: Mapping[str, pa.DataType] = MappingProxyType(
     {
         **_INTEGERS,
+        "VARCHAR": pa.string(),
         "BOOLEAN": pa.bool_(),
         "DOUBLE": pa.float64(),
         "DATE": pa.date32(),
@@ -41,34 +46,50 @@ ARROW_TYPES: Mapping[str, pa.DataType] = MappingProxyType(
 )
 
 
+# Arrow parses so much at a time: what stays in the processor's cache is parsed a fifth faster.
+_CACHED_BYTES = 1024 * 1024
 # A value that begins so, and not the end of a tail number such as N710XX.
 _HEXADECIMAL = re.compile(rb"(?<![0-9A-Za-z])0[xX]")
 
 
 def arrow_types(
-    kinds: Mapping[str, str], block: bytes, delimiter: str
+    kinds: Mapping[str, str], block: bytearray, dialect: Dialect
 ) -> dict[str, pa.DataType | None]:
     """Return the types to read the columns of a block as; None for texts that DuckDB casts.
 
     Args:
         kinds: Type of each column by name, as DuckDB spells it.
         block: The block. Arrow takes ``0x1F`` for an integer, and a tab beside one for a space.
-        delimiter: Between values; a tab that is one stands in a value only within quotes.
+        dialect: Of the file; a tab that is its delimiter stands in a value only within quotes.
     """
     known = ARROW_TYPES
-    hexadecimal = (b"0x" in block or b"0X" in block) and _HEXADECIMAL.search(block)
-    tabs = b"\t" in block and (delimiter != "\t" or b'"' in block)
-    if hexadecimal or tabs:
+    may_be_quoted = bool(dialect.quote) and dialect.quote.encode() in block
+    tabs = b"\t" in block and (dialect.delimiter != "\t" or may_be_quoted)
+    if not _INTEGERS.keys().isdisjoint(kinds.values()) and (tabs or _has_hexadecimal(block)):
         known = {kind: found for kind, found in ARROW_TYPES.items() if kind not in _INTEGERS}
     return {name: known.get(kind) for name, kind in kinds.items()}
 
 
+def _has_comment(block: bytearray, mark: bytes) -> bool:
+    return block.startswith(mark) or b"\n" + mark in block
+
+
+def _has_hexadecimal(block: bytearray) -> bool:
+    """Whether a value may be a hexadecimal number."""
+    data = np.frombuffer(block, np.uint8)
+    # To look for the few letters is four times as fast as to look for the text "0x".
+    for letter in b"xX":
+        after = np.flatnonzero(data[1:] == letter)
+        if (data[after] == ord("0")).any():
+            return _HEXADECIMAL.search(block) is not None
+    return False
+
+
 def parse(
-    block: bytes,
+    block: bytearray,
     names: Sequence[str],
     types: Mapping[str, pa.DataType],
-    delimiter: str,
-    null_strings: Sequence[str],
+    dialect: Dialect,
 ) -> pa.Table | None:
     """Parse a block of whole records without a header.
 
@@ -76,22 +97,27 @@ def parse(
         block: The records; its quotes are known to be regular.
         names: Names for all columns of the file, in the file's order.
         types: Type of each column to read, by name.
-        delimiter: Between values, one character of ASCII.
-        null_strings: Texts that are NULL.
+        dialect: Of the file; there is no escape in the block.
 
     Returns:
         The columns asked for, or None where the careful reader has to look at the block.
     """
-    if b"\x00" in block:
+    if not block:
+        return pa.schema(list(types.items())).empty_table()
+    if b"\x00" in block or block.startswith(codecs.BOM_UTF8):
+        return None  # Arrow takes a mark amid the file for one at its beginning.
+    if dialect.comment and _has_comment(block, dialect.comment.encode()):
         return None
     try:
         table = pa.csv.read_csv(
-            io.BytesIO(block),
+            cast("IO[bytes]", pa.BufferReader(pa.py_buffer(block))),
             read_options=pa.csv.ReadOptions(
-                use_threads=False, column_names=list(names), block_size=len(block) + 1
+                use_threads=False, column_names=list(names), block_size=_CACHED_BYTES
             ),
             parse_options=pa.csv.ParseOptions(
-                delimiter=delimiter,
+                delimiter=dialect.delimiter,
+                quote_char=dialect.quote or False,
+                double_quote=not dialect.escape,
                 newlines_in_values=True,
                 # An empty line is a record where there is one column only.
                 ignore_empty_lines=len(names) > 1,
@@ -99,7 +125,7 @@ def parse(
             convert_options=pa.csv.ConvertOptions(
                 column_types=dict(types),
                 include_columns=list(types),
-                null_values=list(null_strings),
+                null_values=list(dialect.null_strings),
                 strings_can_be_null=True,
                 true_values=["true", "True", "TRUE"],
                 false_values=["false", "False", "FALSE"],

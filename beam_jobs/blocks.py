@@ -1,79 +1,215 @@
-"""Blocks: the pieces of a file that are read and aggregated one after another."""
+"""Blocks: what is read and aggregated at a time, some 16 MB of one large or many small files.
+
+Cutting is sequential and cheap; loading is what costs, and runs on several threads.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import IO, Protocol, cast
 
 import duckdb
+import pyarrow as pa
 
-from beam_jobs.csv_load import load_carefully, load_proven_blocks
-from beam_jobs.files import InputFile, open_input
+from beam_jobs import avro_cut, avro_files, counts, csv_load, json_lines, lines, parquet_blocks
+from beam_jobs.csv_cut import CsvCutter, CsvPiece, unproven
+from beam_jobs.errors import InputError
+from beam_jobs.files import is_compressed, is_remote, open_input, read_after
+from beam_jobs.formats import Encoding
+from beam_jobs.inputs import create_input
 from beam_jobs.layout import Layout
-from beam_jobs.records import load_counts, load_text
+from beam_jobs.parts import Part, PartEnd, Piece, Share
 from beam_jobs.reports import BlockReport
+from beam_jobs.session import open_session
 
-BlockReader = Callable[[duckdb.DuckDBPyConnection, InputFile, Layout], Iterator[BlockReport]]
+BLOCK_BYTES = 16 * 1024 * 1024
+# Each file of a block is a table of its own, which DuckDB reads one after another.
+_BLOCK_FILES = 1000
 
-_TEXT_BLOCK_BYTES = 32 * 1024 * 1024
+Block = Sequence[Piece]
 
 
-def read_blocks(
-    session: duckdb.DuckDBPyConnection, file: InputFile, layout: Layout
-) -> Iterator[BlockReport]:
-    """Load a file block by block; yields a report while the block is in the table ``input``.
+class Cutter(Protocol):
+    """Cuts the files of one format into pieces."""
+
+    def whole(self, part: Part, data: bytearray) -> Piece:
+        """Return a small file as one piece; `data` is all of it."""
+
+    def sections(self, part: Part, stream: IO[bytes], head: bytearray) -> Iterator[Piece | PartEnd]:
+        """Cut a part of a large file, or a large file of which `head` has been read."""
+
+
+class BlockSession:
+    """A DuckDB session that blocks are loaded into, one after another.
 
     Args:
-        session: Its table ``input`` is made anew for each block.
-        file: The file.
-        layout: Of the run.
+        scratch: A folder of its own.
 
-    Raises:
-        InputError: The file cannot be read, or its header is broken.
-        NotProvenError: It has to be read by `read_whole`; what was yielded is to be forgotten.
+    Attributes:
+        connection: The session; another one after `open`.
     """
-    match layout.name:
-        case "csv":
-            with open_input(file.path) as stream:
-                yield from load_proven_blocks(session, stream, file.path, layout)
-        case "text":
-            first_line = 1
-            for block in _whole_lines(file):
-                yield load_text(session, block, first_line, file.path, layout)
-                first_line += block.count(b"\n")
-        case "counts":
-            lines, size = _count(file)
-            yield load_counts(session, lines, size, file.path, layout)
+
+    def __init__(self, scratch: str) -> None:
+        self.scratch = scratch
+        self.connection = open_session(scratch)
+        self._files: list[str] = []
+
+    def open(self, files: list[str]) -> None:
+        """Open the session anew if it may not read some files: it is locked."""
+        if files != self._files:
+            self.connection.close()
+            local = [path for path in files if not is_remote(path)]
+            self.connection = open_session(self.scratch, local)
+            self._files = files
+
+    def close(self) -> None:
+        """Close the session."""
+        self.connection.close()
 
 
-def read_whole(
-    session: duckdb.DuckDBPyConnection, file: InputFile, layout: Layout
-) -> Iterator[BlockReport]:
-    """Load a CSV file as one block, whatever is in it; as `read_blocks` otherwise."""
-    with open_input(file.path) as header, open_input(file.path) as records:
-        yield load_carefully(session, header, records, file.path, layout)
+@dataclass(frozen=True)
+class BlockReader:
+    """Reads files in blocks.
+
+    Attributes:
+        layout: How the files are read.
+        wanted: Name to DuckDB type of the columns to read, those of the files' paths among them.
+    """
+
+    layout: Layout
+    wanted: Mapping[str, str]
+
+    def cut(self, share: Share) -> Iterator[Block | PartEnd]:
+        """Cut a share into blocks.
+
+        Yields:
+            Blocks of small files; and for each larger part its blocks, and then its `PartEnd`.
+
+        Raises:
+            InputError: A file cannot be read, or its header is broken.
+        """
+        match self.layout.name:
+            case "counts":
+                return counts.cut(share)
+            case "csv":
+                return _cut(share, CsvCutter(self.layout, self._in_files), self.layout.encoding)
+            case "parquet":
+                return parquet_blocks.cut(share)
+            case "avro":
+                return avro_cut.cut_share(share)
+            case _:
+                return _cut(share, lines.LineCutter(), self.layout.encoding)
+
+    def unproven(self, part: Part) -> Block:
+        """Return a whole file as a block that needs no proof of where its records end.
+
+        Raises:
+            InputError: There is no other way to read the file, which is broken.
+        """
+        if self.layout.name == "csv":
+            return [unproven(part)]
+        raise InputError(f"{part.file.path}: the file is broken; write it again")
+
+    def load(self, session: BlockSession, block: Block) -> list[BlockReport]:
+        """Load a block into the session's table ``input``.
+
+        Returns:
+            What was found, for each piece.
+
+        Raises:
+            InputError: A file cannot be read, or its header is broken.
+            duckdb.Error: The same, of a file that DuckDB reads itself: `fault_of` tells.
+        """
+        if self.layout.name == "parquet":
+            session.open([piece.part.file.path for piece in block])
+            return parquet_blocks.create_input(
+                session.connection, session.scratch, block, self.layout, self.wanted
+            )
+        found = [self._load_piece(session.connection, piece) for piece in block]
+        tables = [(p.part.file.path, table) for p, (table, _) in zip(block, found, strict=True)]
+        create_input(session.connection, tables, *self.layout.divided(self.wanted))
+        return [report for _, report in found]
+
+    def finish(self, session: BlockSession, block: Block) -> None:
+        """Finish a block that was loaded, and queried.
+
+        Raises:
+            InputError: A file was changed meanwhile.
+        """
+        if self.layout.name == "parquet":
+            parquet_blocks.finish(session.scratch, block)
+
+    def fault_of(self, block: Block) -> InputError | None:
+        """Return what is wrong with a block's files, after loading or a query failed."""
+        if self.layout.name == "parquet":
+            return parquet_blocks.fault_of(block, self.layout, self.wanted)
+        return None
+
+    @property
+    def _in_files(self) -> dict[str, str]:
+        """The columns to read in the files."""
+        return self.layout.divided(self.wanted)[0]
+
+    def _load_piece(
+        self, session: duckdb.DuckDBPyConnection, piece: Piece
+    ) -> tuple[pa.Table, BlockReport]:
+        match self.layout.name:
+            case "counts":
+                return counts.load(piece)
+            case "csv":
+                return csv_load.load(session, cast("CsvPiece", piece), self.layout, self._in_files)
+            case "json":
+                return self._load_json(session, piece)
+            case "avro":
+                avro = cast("avro_cut.AvroPiece", piece)
+                path = piece.part.file.path
+                return avro_files.load(
+                    avro.header, avro.run, path, self._in_files, self.layout.columns
+                )
+            case _:
+                return lines.load_text(piece, self.layout.encoding)
+
+    def _load_json(
+        self, session: duckdb.DuckDBPyConnection, piece: Piece
+    ) -> tuple[pa.Table, BlockReport]:
+        table, report = json_lines.load(
+            session,
+            memoryview(piece.data),
+            piece.part.file.path,
+            self._in_files,
+            self.layout.columns,
+        )
+        report = replace(report, lines=lines.count_lines(piece.data))
+        # The keys of a file are those of its first block.
+        return table, report if piece.is_first else replace(report, missing=(), ignored=())
 
 
-def _count(file: InputFile) -> tuple[int, int]:
-    """Return a file's lines and bytes; a last line without an end is a line too."""
-    lines = size = 0
-    last = b"\n"
-    with open_input(file.path) as stream:
-        while chunk := stream.read(_TEXT_BLOCK_BYTES):
-            lines += chunk.count(b"\n")
-            size += len(chunk)
-            last = chunk[-1:]
-    return lines + (last != b"\n"), size
+def _cut(share: Share, cutter: Cutter, encoding: Encoding) -> Iterator[Block | PartEnd]:
+    """Cut parts that are read as streams of bytes."""
+    block: list[Piece] = []
+    size = 0
+    for part in share.parts:
+        with open_input(part.file.path, encoding) as stream:
+            head = read_after(stream, b"", 0 if part.start else _head_bytes(part))
+            if part.is_whole and len(head) <= BLOCK_BYTES:
+                if block and (size + len(head) > BLOCK_BYTES or len(block) == _BLOCK_FILES):
+                    yield block
+                    block, size = [], 0
+                block.append(cutter.whole(part, head))
+                size += len(head)
+                continue
+            if block:
+                yield block
+                block, size = [], 0
+            for found in cutter.sections(part, stream, head):
+                yield found if isinstance(found, PartEnd) else [found]
+    if block:
+        yield block
 
 
-def _whole_lines(file: InputFile) -> Iterator[bytes]:
-    """Yield a file in blocks that end at the end of a line."""
-    rest: list[bytes] = []
-    with open_input(file.path) as stream:
-        while chunk := stream.read(_TEXT_BLOCK_BYTES):
-            cut = chunk.rfind(b"\n") + 1
-            if cut:
-                yield b"".join((*rest, chunk[:cut]))
-                rest = []
-            rest.append(chunk[cut:])
-    if last := b"".join(rest):
-        yield last
+def _head_bytes(part: Part) -> int:
+    """Return how much of a file to read to know whether it is small."""
+    if is_compressed(part.file.path):
+        return BLOCK_BYTES + 1
+    return min(BLOCK_BYTES, part.file.size) + 1

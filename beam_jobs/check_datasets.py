@@ -13,10 +13,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from beam_jobs.casts import can_be_read, is_type
+from beam_jobs.csv_layout import checked
 from beam_jobs.dataset import Dataset, DatasetError, dataset_files, line_of, load_dataset
 from beam_jobs.dataset import render_problem as render
 from beam_jobs.dataset_schema import render_schema
-from beam_jobs.errors import QueryError
+from beam_jobs.errors import QueryError, UsageError
+from beam_jobs.files import content_ending
+from beam_jobs.formats import ENDINGS, FormatName
 from beam_jobs.layout import Layout
 from beam_jobs.partition_paths import path_columns
 from beam_jobs.sql import parse_query, plan_query
@@ -71,8 +74,9 @@ def check_dataset(path: Path) -> Dataset:
         DatasetError: The file cannot be read or has mistakes; it lists all of them.
     """
     dataset = load_dataset(path)
+    problems = [*_dialect_problems(dataset), *_type_problems(path, dataset)]
     # A query over columns of unknown types would fail for that reason alone.
-    problems = list(_type_problems(path, dataset)) or list(_query_problems(path, dataset))
+    problems = problems or list(_query_problems(path, dataset))
     if problems:
         raise DatasetError([render(path, problem) for problem in problems])
     return dataset
@@ -111,20 +115,32 @@ def _files(paths: Sequence[Path]) -> Iterator[Path]:
         yield from (dataset_files(path) + sorted(path.glob("*.yml"))) or [path]
 
 
+def _format(dataset: Dataset) -> FormatName:
+    """Return the format of a dataset's files, which may be told by the ending of its pattern."""
+    return dataset.format or ENDINGS.get(content_ending(dataset.pattern), "csv")
+
+
+def _dialect_problems(dataset: Dataset) -> Iterator[Problem]:
+    try:
+        checked(dataset.file_format)
+    except UsageError as error:
+        yield Problem(1, (), str(error))
+
+
 def _type_problems(path: Path, dataset: Dataset) -> Iterator[Problem]:
     for column, kind in (dataset.columns or {}).items():
         field: FieldPath = ("columns", column)
         if not is_type(kind):
             text = f"{kind!r} is not a type of DuckDB, such as VARCHAR or DECIMAL(10, 2)"
             yield Problem(line_of(path, field), field, text)
-        elif not can_be_read(kind):
+        elif _format(dataset) == "csv" and not can_be_read(kind):
             text = f"a CSV value cannot be {kind!r}: read it as VARCHAR and convert it in the query"
             yield Problem(line_of(path, field), field, text)
 
 
 def _query_problems(path: Path, dataset: Dataset) -> Iterator[Problem]:
     columns = dataset.columns
-    if dataset.format == "text":
+    if _format(dataset) == "text":
         columns = {"line": "VARCHAR"}
     for name, aggregate in dataset.aggregates.items():
         try:
@@ -132,7 +148,7 @@ def _query_problems(path: Path, dataset: Dataset) -> Iterator[Problem]:
                 parse_query(aggregate.query)
             else:
                 in_path = path_columns([dataset.input_pattern(dataset.start_date)])
-                layout = Layout(dataset.format or "csv", columns, in_path)
+                layout = Layout(_format(dataset), columns, in_path)
                 plan_query(aggregate.query, layout.input_columns)
         except QueryError as error:
             field: FieldPath = ("aggregates", name, "query")

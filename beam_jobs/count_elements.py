@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from beam_jobs import options
+from beam_jobs.find_layout import find_layout
 from beam_jobs.formats import FileFormat
-from beam_jobs.layout import counts_layout, find_layout
+from beam_jobs.layout import counts_layout
 from beam_jobs.results import print_table
 from beam_jobs.run import Run, check_outputs, find_files, run
 from beam_jobs.sql import plan_query
@@ -22,7 +23,7 @@ from beam_jobs.sql import plan_query
 QUERIES: Mapping[str, str] = MappingProxyType(
     {
         "total": """
-            SELECT count(*) AS files,
+            SELECT coalesce(sum(files), 0)::BIGINT AS files,
                    coalesce(sum(lines), 0)::BIGINT AS lines,
                    coalesce(sum(bytes), 0)::BIGINT AS bytes
             FROM input""",

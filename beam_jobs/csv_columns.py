@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import IO
 
 from beam_jobs import casts
-from beam_jobs.csv_records import HEAD_BYTES, CsvRecord, check_encoding, read_header
+from beam_jobs.csv_records import CsvRecord, read_header
 from beam_jobs.csv_source import text_column
+from beam_jobs.encodings import HEAD_BYTES, check_encoding
 from beam_jobs.layout import Layout, other_layout
-from beam_jobs.reports import KEPT_REJECTS, TEXT_CHARACTERS, BlockReport, Reject
+from beam_jobs.reports import KEPT_REJECTS, TEXT_CHARACTERS, Reject
 
 
 def value_column(number: int) -> str:
@@ -19,11 +21,19 @@ def value_column(number: int) -> str:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the run: its name and type, and its place among the file's, None if missing."""
+    """A column of the run.
+
+    Attributes:
+        name: Its name.
+        kind: Its type in DuckDB.
+        place: Its place among the file's columns, None if it is missing.
+        is_inferred: Whether its type is not declared, but was found out from a sample.
+    """
 
     name: str
     kind: str
     place: int | None
+    is_inferred: bool = False
 
     @property
     def text(self) -> str:
@@ -36,14 +46,15 @@ class Column:
         return value_column(self.place or 0)
 
     @property
+    def claim(self) -> str:
+        """What a bad text of it is said to be."""
+        hint = ", the type of the sample; declare the column's" if self.is_inferred else ""
+        return f"is no {self.kind}{hint}"
+
+    @property
     def is_bad(self) -> str | None:
         """SQL for whether its text is no value of its type; None if every text is one."""
         return casts.is_bad(self.text, self.value, self.kind)
-
-    @property
-    def in_input(self) -> str:
-        """SQL for its value over a source."""
-        return f"CAST(NULL AS {self.kind})" if self.place is None else self.value
 
 
 @dataclass(frozen=True)
@@ -54,67 +65,67 @@ class FileColumns:
         path: The file as matched.
         layout: Of the run.
         names: The file's columns, in their order.
-        columns: The run's columns.
-        is_first: Whether the file's missing and new columns are still to be told.
+        columns: The run's columns that are wanted.
+        missing: The run's columns that the file does not have.
+        ignored: The file's columns that the run does not have.
+        first_line: The line of the first record.
     """
 
     path: str
     layout: Layout
     names: tuple[str, ...]
     columns: tuple[Column, ...]
-    is_first: bool = True
+    missing: tuple[str, ...]
+    ignored: tuple[str, ...]
+    first_line: int
 
     @classmethod
-    def read(cls, stream: IO[bytes], path: str, layout: Layout) -> tuple[FileColumns, int]:
-        """Return the columns of a file from its header, and the line of its first record.
+    def read(
+        cls, stream: IO[bytes], path: str, layout: Layout, wanted: Mapping[str, str]
+    ) -> FileColumns:
+        """Return the columns of a file from its header.
 
         Raises:
             InputError: The header is broken or has none of the run's columns, or is UTF-16.
         """
-        names, first_line = list(layout.columns), 1
+        names, first_line = list(layout.columns), layout.dialect.skip_lines + 1
+        known = {name.lower() for name in layout.columns}
         if layout.header:
-            header = read_header(stream, layout.delimiter, path)
+            header = read_header(stream, layout.dialect, path)
             names, first_line = header.names, header.next_line
-            known = {name.lower() for name in layout.columns}
             if names and known and known.isdisjoint(name.lower() for name in names):
                 raise other_layout(path, header, layout.columns)
         else:
             check_encoding(stream.read(HEAD_BYTES), path)
         places = {name.lower(): number for number, name in enumerate(names)}
-        columns = tuple(
-            Column(name, kind, places.get(name.lower())) for name, kind in layout.columns.items()
+        return cls(
+            path,
+            layout,
+            tuple(names),
+            tuple(
+                Column(name, kind, places.get(name.lower()), name in layout.inferred)
+                for name, kind in wanted.items()
+            ),
+            tuple(name for name in layout.columns if names and name.lower() not in places),
+            tuple(name for name in names if name.lower() not in known),
+            first_line,
         )
-        return cls(path, layout, tuple(names), columns), first_line
 
-    def told(self) -> FileColumns:
-        """Return the columns for the blocks after the first."""
-        return FileColumns(self.path, self.layout, self.names, self.columns, is_first=False)
+    def of(self, path: str) -> FileColumns:
+        """Return the columns of another file with the same header."""
+        return replace(self, path=path)
 
     @property
     def present(self) -> list[Column]:
-        """The run's columns that the file has."""
+        """The wanted columns that the file has."""
         return [column for column in self.columns if column.place is not None]
-
-    def report(self, rows: int, rejects: Rejects | None = None) -> BlockReport:
-        """Return the report of a block."""
-        known = {column.name.lower() for column in self.columns}
-        drift = self.is_first and bool(self.names)
-        return BlockReport(
-            self.path,
-            rows,
-            rejects.count if rejects else 0,
-            rejects.first if rejects else (),
-            missing=tuple(c.name for c in self.columns if c.place is None) if drift else (),
-            ignored=tuple(n for n in self.names if n.lower() not in known) if drift else (),
-        )
 
 
 class Rejects:
     """Counts the rejects of a block and keeps the first of them."""
 
-    def __init__(self, path: str, lines_before: int) -> None:
+    def __init__(self, path: str) -> None:
         self._path = path
-        self._lines_before = lines_before
         self._kept: list[Reject] = []
         self.count = 0
 
@@ -125,12 +136,7 @@ class Rejects:
         self.count += record.lines
         text = record.text.rstrip("\r\n")[:TEXT_CHARACTERS]
         shown = text.encode(errors="surrogateescape").decode(errors="replace")
-        reason = record.problem
-        line = record.line + self._lines_before
-        if record.lines > 1:
-            last = line + record.lines - 1
-            reason += f" (lines {line} to {last}, which count as {record.lines})"
-        self._kept.append(Reject(self._path, line, shown, reason, record.lines))
+        self._kept.append(Reject(self._path, record.line, shown, record.problem, record.lines))
         if len(self._kept) > 2 * KEPT_REJECTS:
             self._kept = list(self.first)
 

@@ -1,8 +1,9 @@
-r"""The CSV dialect, spelled out: how a file falls into records, and which are malformed.
+r"""The CSV dialects, spelled out: how a file falls into records, and which are malformed.
 
 A record ends at ``\n``, ``\r\n`` or ``\r``, also where a file mixes them. A value that begins with
 a quote runs to the closing one; two quotes within stand for one; spaces around a quoted value are
-no part of it. A quote amid an unquoted value is a character like any other.
+no part of it. A quote amid an unquoted value is a character like any other. What a `Dialect` may
+change of it is said there.
 
 This is the careful reader: exact about every record, but some ten times slower than Arrow's,
 which is asked first (see `beam_jobs.csv_load`).
@@ -10,21 +11,21 @@ which is asked first (see `beam_jobs.csv_load`).
 
 from __future__ import annotations
 
-import codecs
 import io
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO, NamedTuple
 
+from beam_jobs.encodings import HEAD_BYTES, check_encoding
 from beam_jobs.errors import InputError
+from beam_jobs.formats import Dialect
 
 # The longest record, in characters; one that is longer is a reject.
 MAX_RECORD = 16 * 1024 * 1024
-# So much of a file tells that it is UTF-16, and so little does not.
-HEAD_BYTES = 1024
-_SMALL_HEAD_BYTES = 6
 _SHOWN_NAMES = 10
+# Matches at no place.
+_NEVER = "(?!)"
 
 
 class CsvRecord(NamedTuple):
@@ -51,20 +52,34 @@ class CsvRecord(NamedTuple):
         return not self.text.strip("\r\n")
 
 
-def read_records(stream: IO[bytes], delimiter: str) -> Iterator[CsvRecord]:
-    """Yield every record of a file of plain bytes, the header included."""
+def read_records(stream: IO[bytes], dialect: Dialect, first_line: int = 1) -> Iterator[CsvRecord]:
+    """Yield every record of a file, the header included; comments are none.
+
+    Args:
+        stream: The text of the file as UTF-8.
+        dialect: Of the file. Its `skip_lines` are the caller's to count into `first_line`, as the
+            stream may begin amid a file.
+        first_line: Line where the records begin; whatever is before it is skipped.
+    """
     text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    grammar = _Grammar.of(delimiter)
+    grammar = _Grammar.of(dialect)
+    delimiter, comment = dialect.delimiter, dialect.comment
+    quote, escape = dialect.quote, dialect.escape
+    not_text = f"not {dialect.encoding.upper()}"
     lines = _bounded_lines(text)
     number = 1
     for line in lines:
-        record = (
-            _QuotedRecord(grammar, line, lines).read(number)
-            if '"' in line
-            else CsvRecord(number, 1, line, line.rstrip("\r\n").split(delimiter))
-        )
+        if number < first_line or (comment and line.startswith(comment)):
+            number += 1
+            continue
+        if (quote and quote in line) or (escape and escape in line):
+            record = _SpecialRecord(grammar, line, lines).read(number)
+        else:
+            # Of a record that is too long, millions of values are of no use.
+            values = line.rstrip("\r\n").split(delimiter) if len(line) < MAX_RECORD else []
+            record = CsvRecord(number, 1, line, values)
         number += record.lines
-        yield _checked(record)
+        yield _checked(record, not_text)
     text.detach()  # The stream is the caller's to close.
 
 
@@ -84,21 +99,23 @@ class Header(NamedTuple):
     text: str = ""
 
 
-def read_header(stream: IO[bytes], delimiter: str, source: str) -> Header:
-    """Return the names in the first record that is not blank.
+def read_header(stream: IO[bytes], dialect: Dialect, source: str) -> Header:
+    """Return the names in the first record that is not blank, after the lines to be skipped.
 
     Args:
-        stream: The plain bytes of the file's beginning.
-        delimiter: Between the names.
+        stream: The text of the file's beginning as UTF-8.
+        dialect: Of the file.
         source: What to call the file in an error.
 
     Raises:
-        InputError: A name is missing or stands twice, or the record is malformed or UTF-16.
+        InputError: A name is missing or stands twice, or the record is malformed, UTF-16 or no
+            text.
     """
-    header = next((one for one in read_records(stream, delimiter) if not one.is_blank), None)
+    records = read_records(stream, dialect, dialect.skip_lines + 1)
+    header = next((record for record in records if not record.is_blank), None)
     if header is None:
         return Header([])
-    check_encoding(header.text.encode(errors="surrogateescape"), source)
+    check_encoding(header.text[:HEAD_BYTES].encode(errors="surrogateescape"), source)
     place = f"{source}: line {header.line}"
     if header.problem:
         raise InputError(f"{place}: the header is malformed: {header.problem}")
@@ -117,20 +134,6 @@ def read_header(stream: IO[bytes], delimiter: str, source: str) -> Header:
     return Header(names, header.line, header.line + header.lines, text)
 
 
-def check_encoding(head: bytes, source: str) -> None:
-    """Fail on the beginning of a file that is UTF-16: it marks itself, or every other byte is NUL.
-
-    Raises:
-        InputError: It is.
-    """
-    head = head[:HEAD_BYTES]
-    halves = head[::2], head[1::2]
-    fewer, more = sorted(half.count(0) / max(1, len(half)) for half in halves)
-    unmarked = len(head) >= _SMALL_HEAD_BYTES and not fewer and more > 1 / 2
-    if unmarked or head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise InputError(f"{source}: line 1: the file is UTF-16 ({head[:8]!r}…); save it as UTF-8")
-
-
 def some_of(names: Iterable[str]) -> str:
     """Return names for a message, the first of them where there are many."""
     listed = list(names)
@@ -146,7 +149,7 @@ def _bounded_lines(stream: IO[str]) -> Iterator[str]:
             line = stream.readline(MAX_RECORD)
 
 
-def _checked(record: CsvRecord) -> CsvRecord:
+def _checked(record: CsvRecord, not_text: str) -> CsvRecord:
     if record.problem:
         return record
     if len(record.text) >= MAX_RECORD:
@@ -155,7 +158,7 @@ def _checked(record: CsvRecord) -> CsvRecord:
         try:
             record.text.encode()
         except UnicodeEncodeError:
-            return record._replace(problem="not UTF-8")
+            return record._replace(problem=not_text)
     return record
 
 
@@ -165,24 +168,53 @@ def _too_long() -> str:
 
 @dataclass(frozen=True)
 class _Grammar:
-    """The patterns of a dialect: each matches at a place within a line."""
+    """The patterns of a dialect: each matches at a place within a line.
+
+    Attributes:
+        delimiter: Between values.
+        opening: The quote that opens a value.
+        inside: What follows it up to the closing quote or the end of the line, and that quote.
+        plain: A value that is not quoted; it ends with an end of line only if that is escaped.
+        after: What follows a value.
+        escaped: What stands for its group 1 within a value.
+        escape: As in the dialect.
+        quote: As in the dialect.
+    """
 
     delimiter: str
     opening: re.Pattern[str]
     inside: re.Pattern[str]
     plain: re.Pattern[str]
     after: re.Pattern[str]
+    escaped: re.Pattern[str]
+    escape: str
+    quote: str
 
     @classmethod
-    def of(cls, delimiter: str) -> _Grammar:
-        between = re.escape(delimiter)
-        spaces = "" if " " in delimiter else " *"
+    def of(cls, dialect: Dialect) -> _Grammar:
+        between, quote, escape, comment = map(
+            re.escape, (dialect.delimiter, dialect.quote, dialect.escape, dialect.comment)
+        )
+        spaces = "" if " " in dialect.delimiter else " *"
+        end = r"\r\n|\r|\n"
+        special = "|".join(filter(None, (escape, quote, between, end, comment)))
+        # Of an escape before any other character, both stand for themselves.
+        pair = rf"{escape}(?:{special}|[\s\S]|\Z)" if escape else quote + quote
+        unquoted = (
+            rf"[^{between}\r\n{escape}]*+"
+            if len(dialect.delimiter) == 1
+            else rf"(?:(?!{between})[^\r\n{escape}])*+"
+        )
+        within = f"[^{quote}{escape}]*+"
         return cls(
-            delimiter,
-            opening=re.compile(f'{spaces}"'),
-            inside=re.compile('([^"]*+(?:""[^"]*+)*+)("?)'),
-            plain=re.compile(f"(?:(?!{between})[^\r\n])*"),
-            after=re.compile(f"{spaces}({between}|(?:\r\n|\r|\n)?\\Z)"),
+            dialect.delimiter,
+            opening=re.compile(spaces + quote if quote else _NEVER),
+            inside=re.compile(f"({within}(?:{pair}{within})*+)({quote}?)" if quote else _NEVER),
+            plain=re.compile(f"{unquoted}(?:{pair}{unquoted})*+" if escape else unquoted),
+            after=re.compile(rf"{spaces}({between}|(?:{end})?\Z)"),
+            escaped=re.compile(f"{escape}({special})" if escape else _NEVER),
+            escape=dialect.escape,
+            quote=dialect.quote,
         )
 
 
@@ -190,8 +222,8 @@ class _Malformed(Exception):  # noqa: N818  (never leaves this module)
     """What is malformed in the record being read."""
 
 
-class _QuotedRecord:
-    """Reads one record that has quotes in it, and takes the lines that they span."""
+class _SpecialRecord:
+    """Reads one record that has quotes or escapes in it, and takes the lines that it spans."""
 
     def __init__(self, grammar: _Grammar, line: str, following: Iterator[str]) -> None:
         self._grammar = grammar
@@ -219,9 +251,10 @@ class _QuotedRecord:
         """Read one value; returns whether another follows."""
         if self._take(self._grammar.opening):
             values.append(self._quoted())
-        else:
-            plain = self._take(self._grammar.plain)
-            values.append(plain[0] if plain else "")
+        elif self._grammar.escape:
+            values.append(self._escaped())
+        elif plain := self._take(self._grammar.plain):
+            values.append(plain[0])
         after = self._take(self._grammar.after)
         if after is None:
             raise _Malformed("text after a closing quote")
@@ -234,18 +267,34 @@ class _QuotedRecord:
                 parts.append(inside[1])
             if inside[2]:
                 break
-            self._next_line()
-        return "".join(parts).replace('""', '"')
+            if not self._next_line():
+                raise _Malformed("a quote is not closed by the end of the file")
+        text = "".join(parts)
+        if self._grammar.escape:
+            return self._grammar.escaped.sub(r"\1", text)
+        quote = self._grammar.quote
+        return text.replace(quote + quote, quote)
 
-    def _next_line(self) -> None:
+    def _escaped(self) -> str:
+        parts: list[str] = []
+        while plain := self._take(self._grammar.plain):
+            if self._size < MAX_RECORD:
+                parts.append(plain[0])
+            if not plain[0].endswith(("\r", "\n")) or not self._next_line():
+                break
+        return self._grammar.escaped.sub(r"\1", "".join(parts))
+
+    def _next_line(self) -> bool:
+        """Take the next line; returns whether there is one."""
         line = next(self._following, None)
         if line is None:
-            raise _Malformed("a quote is not closed by the end of the file")
+            return False
         self._line, self._position = line, 0
         self._lines += 1
         self._size += len(line)
         if self._size < MAX_RECORD:
             self._texts.append(line)
+        return True
 
     def _take(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
         match = pattern.match(self._line, self._position)

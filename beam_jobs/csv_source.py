@@ -9,6 +9,7 @@ from typing import IO
 import pyarrow as pa
 
 from beam_jobs.csv_records import CsvRecord, read_records
+from beam_jobs.formats import Dialect
 from beam_jobs.reports import TEXT_CHARACTERS
 
 _BATCH_RECORDS = 10_000
@@ -20,20 +21,18 @@ TEXT = "text"
 
 @dataclass(frozen=True)
 class CsvFile:
-    """The plain bytes of a CSV file, or of a block of one, and how to read them.
+    """The text of a CSV file, or of a block of one, and how to read them.
 
     Attributes:
-        stream: The bytes.
+        stream: The text as UTF-8.
         width: How many columns there are; they are called ``t0``, ``t1`` and so on.
-        delimiter: Between the values of a record.
-        null_strings: Texts that are NULL.
-        first_line: Where the records begin: the line after the header, or 1.
+        dialect: Of the file.
+        first_line: Where the records begin: the line after the header or the skipped lines.
     """
 
     stream: IO[bytes]
     width: int
-    delimiter: str
-    null_strings: tuple[str, ...]
+    dialect: Dialect
     first_line: int
 
 
@@ -59,7 +58,7 @@ def careful_source(file: CsvFile, set_aside: Callable[[CsvRecord], None]) -> pa.
 def _batches(
     file: CsvFile, schema: pa.Schema, set_aside: Callable[[CsvRecord], None]
 ) -> Iterator[pa.RecordBatch]:
-    nulls = frozenset(file.null_strings)
+    nulls = frozenset(file.dialect.null_strings)
     batch: list[list[str | int | None]] = []
     characters = 0
     for record in good_records(file, set_aside):
@@ -85,9 +84,9 @@ def good_records(file: CsvFile, set_aside: Callable[[CsvRecord], None]) -> Itera
         file: The file.
         set_aside: Called with each of the others.
     """
-    for record in read_records(file.stream, file.delimiter):
+    for record in read_records(file.stream, file.dialect, file.first_line):
         # As in DuckDB: in a single column, a blank line is a record with NULL.
-        if record.line < file.first_line or (record.is_blank and file.width != 1):
+        if record.is_blank and file.width != 1:
             continue
         problem = record.problem or _wrong_width(record, file)
         if problem:
@@ -101,6 +100,6 @@ def _wrong_width(record: CsvRecord, file: CsvFile) -> str:
     found = len(record.values)
     if found == file.width:
         return ""
-    if found < file.width or not set(record.values[file.width :]) <= set(file.null_strings):
+    if found < file.width or not set(record.values[file.width :]) <= set(file.dialect.null_strings):
         return f"{found} {'value' if found == 1 else 'values'} where {file.width} belong"
     return ""

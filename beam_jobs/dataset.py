@@ -27,39 +27,20 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import SkipJsonSchema
 
+from beam_jobs.dataset_fields import DATE_PLACEHOLDER, check_pattern, read_date, read_encoding
 from beam_jobs.dataset_problems import NAME_RULE, explain
 from beam_jobs.errors import UsageError
-from beam_jobs.formats import FileFormat, FormatName
+from beam_jobs.formats import (
+    OPTION_FORMATS,
+    Encoding,
+    FileFormat,
+    FormatName,
+    check_sign,
+)
 from beam_jobs.schedule import SCHEDULE_PRESETS, check_schedule
 from beam_jobs.yaml_document import FieldPath, Problem, YamlDocument, read_yaml
 
 NAME_PATTERN = "^[a-z][a-z0-9_]{0,62}$"
-_DATE_PLACEHOLDER = "{date}"
-
-
-def _check_pattern(pattern: str) -> str:
-    if "://" in pattern:
-        raise ValueError("names a storage; leave out all that is above the storage root")
-    if pattern.startswith("/"):
-        raise ValueError("is absolute; write it relative to the storage root, without the first /")
-    if unusual := {"", ".", ".."}.intersection(pattern.split("/")):
-        raise ValueError(f"has the part {min(unusual)!r}; name each folder, and files as in *.csv")
-    if re.search("[{}]", pattern.replace(_DATE_PLACEHOLDER, "")):
-        raise ValueError("has other braces than {date}; write {date}, and * where names differ")
-    if _DATE_PLACEHOLDER not in pattern:
-        raise ValueError("has no {date}; write it where the partition's date is, date={date}")
-    return pattern
-
-
-def _read_date(value: object) -> object:
-    if isinstance(value, str):
-        try:
-            return datetime.date.fromisoformat(value)
-        except ValueError as error:
-            raise ValueError(f"is no date ({error}); write one such as 2013-01-31") from error
-    if type(value) is not datetime.date:
-        raise ValueError("is no date; write one such as 2013-01-31")
-    return value
 
 
 def _read_aggregate(value: object) -> object:
@@ -107,7 +88,7 @@ class Dataset(BaseModel):
         "or a cron expression of five parts.",
         examples=["@daily", "30 6 * * *"],
     )
-    start_date: Annotated[datetime.date, BeforeValidator(_read_date)] = Field(
+    start_date: Annotated[datetime.date, BeforeValidator(read_date)] = Field(
         description="The date of the first partition.", examples=["2013-01-01"]
     )
     catchup: StrictBool = Field(
@@ -117,7 +98,7 @@ class Dataset(BaseModel):
     retries: StrictInt = Field(
         default=2, ge=0, description="How often Airflow tries a failed task again."
     )
-    pattern: Annotated[Text, AfterValidator(_check_pattern)] = Field(
+    pattern: Annotated[Text, AfterValidator(check_pattern)] = Field(
         description="The files of a partition: a path below the storage root, with {date} where "
         "the date is (as in 2013-01-31) and * for any characters but /.",
         examples=["flights/date={date}/*.csv"],
@@ -125,12 +106,37 @@ class Dataset(BaseModel):
     format: FormatName | None = Field(
         default=None,
         description="csv: one record a line, in columns. text: lines, in the one column `line`. "
-        "Left out, the ending of the files decides.",
+        "json: one object a line. Left out, the ending of the files decides.",
     )
     delimiter: Annotated[str, StringConstraints(min_length=1, max_length=4)] | None = Field(
         default=None,
         description="What separates the values of a CSV record. Left out, it is detected.",
         examples=[";", "\t"],
+    )
+    quote: Annotated[str, AfterValidator(check_sign)] | None = Field(
+        default=None,
+        description="What stands around CSV values that hold a delimiter or an end of line. Empty "
+        "where quotes are characters like any other, and every end of line ends a record. Left "
+        'out, it is ".',
+        examples=["'", ""],
+    )
+    escape: Annotated[str, AfterValidator(check_sign)] | None = Field(
+        default=None,
+        description="What stands before a quote, a delimiter or an end of line that belongs to a "
+        "CSV value. Left out, there is none, and a quote within quotes is doubled.",
+        examples=["\\"],
+    )
+    comment: Annotated[str, AfterValidator(check_sign)] | None = Field(
+        default=None,
+        description="Lines of a CSV file that begin with it are no records. Left out, all are.",
+        examples=["#"],
+    )
+    skip_lines: StrictInt | None = Field(
+        default=None,
+        ge=0,
+        description="How many lines at the beginning of each CSV file, before its header, are no "
+        "records. Left out, none.",
+        examples=[3],
     )
     header: StrictBool | None = Field(
         default=None,
@@ -141,6 +147,12 @@ class Dataset(BaseModel):
         default=None,
         description="Values of a CSV file that mean NULL, beside the empty one; quote each.",
         examples=[["NA"]],
+    )
+    encoding: Annotated[Encoding, BeforeValidator(read_encoding)] | None = Field(
+        default=None,
+        description="The encoding of CSV and text files. Left out, it is utf-8, or utf-16 where "
+        "the files show it.",
+        examples=["windows-1252"],
     )
     columns: Mapping[Annotated[str, StringConstraints(min_length=1)], Text] | None = Field(
         default=None,
@@ -173,11 +185,13 @@ class Dataset(BaseModel):
         "result is published.",
     )
 
-    @field_validator("delimiter", "header", "null_strings", "columns")
+    @field_validator(*OPTION_FORMATS)
     @classmethod
-    def _only_for_csv(cls, value: object, info: ValidationInfo) -> object:
-        if info.data.get("format") == "text":
-            raise ValueError("is for csv files only; delete it, or change the format from text")
+    def _goes_with_the_format(cls, value: object, info: ValidationInfo) -> object:
+        kind, kinds = info.data.get("format"), OPTION_FORMATS[str(info.field_name)]
+        if kind is not None and kind not in kinds:
+            names = " and ".join(kinds)
+            raise ValueError(f"is for {names} files only; delete it, or change the format {kind}")
         return value
 
     @field_validator("columns")
@@ -193,17 +207,11 @@ class Dataset(BaseModel):
     @property
     def file_format(self) -> FileFormat:
         """What the declaration says about the layout of the files."""
-        return FileFormat(
-            name=self.format,
-            delimiter=self.delimiter,
-            header=self.header,
-            null_strings=self.null_strings,
-            columns=self.columns,
-        )
+        return FileFormat(self.format, **{name: getattr(self, name) for name in OPTION_FORMATS})
 
     def input_pattern(self, date: datetime.date) -> str:
         """The pattern of one partition's files, relative to the storage root."""
-        return self.pattern.replace(_DATE_PLACEHOLDER, date.strftime("%Y-%m-%d"))
+        return self.pattern.replace(DATE_PLACEHOLDER, date.strftime("%Y-%m-%d"))
 
 
 class DatasetError(UsageError):

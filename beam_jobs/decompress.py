@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import bz2
 import io
+import re
 import zlib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import IO, TYPE_CHECKING, Protocol, cast
+from typing import IO, TYPE_CHECKING, NamedTuple, Protocol, cast
 
 import zstandard
+
+from beam_jobs.encodings import kind_of
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -43,11 +46,25 @@ def _gzip_member() -> _Decompressor:
     return cast("_Decompressor", zlib.decompressobj(_GZIP_WINDOW))
 
 
-# By the last ending of the name, as gzip and its like put it there.
-_STREAMS: Mapping[str, Callable[[], _Decompressor]] = MappingProxyType(
-    {".gz": _gzip_member, ".bz2": bz2.BZ2Decompressor, ".zst": _zstandard_frame}
+class _Kind(NamedTuple):
+    """A compression: its name, the beginning of its files, and how one stream is read."""
+
+    name: str
+    beginning: bytes
+    new_stream: Callable[[], _Decompressor]
+
+
+# By the last ending of the name, as gzip and its like put it there. Of Zstandard, frames that hold
+# no data may stand first.
+_KINDS: Mapping[str, _Kind] = MappingProxyType(
+    {
+        ".gz": _Kind("gzip", rb"\x1f\x8b", _gzip_member),
+        ".bz2": _Kind("bzip2", rb"BZh", bz2.BZ2Decompressor),
+        ".zst": _Kind("Zstandard", rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18", _zstandard_frame),
+    }
 )
-ENDINGS = frozenset(_STREAMS)
+ENDINGS = frozenset(_KINDS)
+_MAGIC_BYTES = 4
 
 
 def decompressed(raw: IO[bytes], ending: str) -> IO[bytes]:
@@ -61,16 +78,16 @@ def decompressed(raw: IO[bytes], ending: str) -> IO[bytes]:
         A file whose reads raise EOFError where the compressed data ends too early, and OSError,
         zlib.error or zstandard.ZstdError where it is broken.
     """
-    return io.BufferedReader(_Decompressed(raw, _STREAMS[ending]), _READ_BYTES)
+    return io.BufferedReader(_Decompressed(raw, _KINDS[ending]), _READ_BYTES)
 
 
 class _Decompressed(io.RawIOBase):
     """The streams of a compressed file, one after another."""
 
-    def __init__(self, raw: IO[bytes], new_stream: Callable[[], _Decompressor]) -> None:
+    def __init__(self, raw: IO[bytes], kind: _Kind) -> None:
         self._raw = raw
-        self._new_stream = new_stream
-        self._stream = new_stream()
+        self._kind = kind
+        self._stream = kind.new_stream()
         self._begun = False  # of this stream, something was read
         self._read_any = False
         self._output = memoryview(b"")
@@ -94,15 +111,24 @@ class _Decompressed(io.RawIOBase):
         data = b""
         if self._stream.eof:
             data = self._stream.unused_data
-            self._stream, self._begun = self._new_stream(), False
+            self._stream, self._begun = self._kind.new_stream(), False
         data = data or self._raw.read(_READ_BYTES)
         if not data:
             if self._begun or not self._read_any:
                 raise EOFError
             return False
+        if not self._read_any:
+            self._check_kind(data)
         if self._read_any and not self._begun:
             data = data.lstrip(b"\0")  # Files that were on a tape may be padded.
         if data:
             self._begun = self._read_any = True
             self._output = memoryview(self._stream.decompress(data))
         return True
+
+    def _check_kind(self, head: bytes) -> None:
+        if len(head) < _MAGIC_BYTES or re.match(self._kind.beginning, head):
+            return
+        other, remedy = kind_of(head) or ("", "take the ending off its name")
+        but = f" but {other}" if other else ""
+        raise OSError(f"is no {self._kind.name} data{but}; {remedy}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import glob
+import io
 import os
 import secrets
 import shutil
@@ -22,7 +23,9 @@ from typing import IO, Any, cast
 import zstandard
 
 from beam_jobs.decompress import ENDINGS, decompressed
+from beam_jobs.encodings import transcoded
 from beam_jobs.errors import InputError, TallyflowError, UsageError
+from beam_jobs.formats import Encoding
 
 _COPY_BUFFER_BYTES = 4 * 1024 * 1024
 
@@ -126,16 +129,52 @@ def content_ending(path: str) -> str:
     return Path(name.stem).suffix if name.suffix in ENDINGS else name.suffix
 
 
+def is_compressed(path: str) -> bool:
+    """Whether a file is compressed, by the ending of its name."""
+    return Path(path.lower()).suffix in ENDINGS
+
+
 @contextlib.contextmanager
-def open_input(path: str) -> Iterator[IO[bytes]]:
-    """Open a file for reading its decompressed bytes.
+def open_input(path: str, encoding: Encoding | None = None) -> Iterator[IO[bytes]]:
+    """Open a file for reading its decompressed bytes, or its text as UTF-8.
+
+    Args:
+        path: The file.
+        encoding: Of its text; where it is None or ``utf-8``, the bytes are read as they are.
 
     Raises:
-        InputError: Now or while reading: it cannot be read, or its compressed data is broken.
+        InputError: Now or while reading: it cannot be read, its compressed data is broken, or its
+            beginning is of another encoding.
     """
     with _failing(path, "cannot be read", InputError), _open_raw(path) as raw:
         ending = Path(path.lower()).suffix
-        yield decompressed(raw, ending) if ending in ENDINGS else raw
+        stream = decompressed(raw, ending) if ending in ENDINGS else raw
+        if encoding and encoding != "utf-8":
+            stream = transcoded(stream, encoding, path)
+        yield stream
+
+
+def read_after(stream: IO[bytes], rest: bytes | bytearray, size: int) -> bytearray:
+    """Return bytes that were read before, and those that follow in a stream.
+
+    They are read to where they are used: of blocks of this size, a copy more is felt.
+
+    Args:
+        stream: The stream.
+        rest: What was read before.
+        size: How much to read; less comes at the end of the stream only.
+    """
+    data = bytearray(len(rest) + size)
+    data[: len(rest)] = rest
+    filled = len(rest)
+    with memoryview(data) as view:
+        while filled < len(data):
+            found = cast("io.BufferedReader", stream).readinto(view[filled:])
+            if not found:
+                break
+            filled += found
+    del data[filled:]
+    return data
 
 
 def _open_raw(path: str) -> IO[bytes]:

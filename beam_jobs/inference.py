@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from beam_jobs import casts
@@ -29,29 +31,57 @@ def infer_types(
     nulls = frozenset(null_strings)
     filled = {name: [text for text in texts if text not in nulls] for name, texts in sample.items()}
     untyped = {name: texts for name, texts in filled.items() if texts}
+    first = {name: texts[:_FIRST_TEXTS] for name, texts in untyped.items()}
+    likely = _fitting(session, first, tuple(casts.INFERRED))
     # Of several types that fit, the first is the most particular.
     for kind in casts.INFERRED:
-        likely = _fitting(session, {n: t[:_FIRST_TEXTS] for n, t in untyped.items()}, kind)
-        for name in _fitting(session, {name: untyped[name] for name in likely}, kind):
-            types[name] = kind
-            del untyped[name]
+        tried = {n: texts for n, texts in untyped.items() if kind in likely[n]}
+        for name, kinds in _fitting(session, tried, (kind,)).items():
+            if kinds:
+                types[name] = kind
+                del untyped[name]
     return types
 
 
-def _fitting(session: duckdb.DuckDBPyConnection, sample: Sample, kind: str) -> list[str]:
-    """Return the columns of which all texts are of a type.
+def _fitting(
+    session: duckdb.DuckDBPyConnection, sample: Sample, kinds: Sequence[str]
+) -> dict[str, list[str]]:
+    """Return for each column which types all its texts are of.
 
     One query for all of them, over a row for each text: over a column for each, the time that
     DuckDB takes grows with the columns times the size of what is asked of one.
     """
+    if not sample:
+        return {}
+    session.register("texts", _as_table(sample))
+    fits = ", ".join(f"bool_and({casts.matches('text', kind)})" for kind in kinds)
+    rows = session.execute(f"SELECT number, {fits} FROM texts GROUP BY number").fetchall()
     names = list(sample)
-    numbers = [number for number, texts in enumerate(sample.values()) for _ in texts]
-    texts = [text for texts in sample.values() for text in texts]
-    session.register("texts", pa.table({"name": pa.array(numbers, pa.int64()), "text": texts}))
-    rows = session.execute(
-        f"SELECT name FROM texts GROUP BY name HAVING bool_and({casts.matches('text', kind)})"
-    ).fetchall()
-    return [names[number] for (number,) in rows]
+    return {
+        names[number]: [kind for kind, fit in zip(kinds, fitting, strict=True) if fit]
+        for number, *fitting in rows
+    }
+
+
+def _as_table(sample: Sample) -> pa.Table:
+    """Return the texts, each with its column's number.
+
+    Built from buffers, as pyarrow imports pandas to look at a list, which takes a quarter of a
+    second.
+    """
+    texts = [text.encode() for texts in sample.values() for text in texts]
+    ends = np.cumsum([0, *map(len, texts)], dtype=np.int64)
+    counts = [len(texts) for texts in sample.values()]
+    numbers = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
+    arrays: list[pa.Array[Any]] = [
+        pa.Array.from_buffers(pa.int64(), len(texts), [None, pa.py_buffer(numbers.tobytes())]),
+        pa.Array.from_buffers(
+            pa.large_string(),
+            len(texts),
+            [None, pa.py_buffer(ends.tobytes()), pa.py_buffer(b"".join(texts))],
+        ),
+    ]
+    return pa.Table.from_arrays(arrays, names=["number", "text"])
 
 
 def find_null_strings(

@@ -11,7 +11,6 @@ from types import MappingProxyType
 from typing import cast
 
 import duckdb
-import pyarrow as pa
 from duckdb.sqltypes import DuckDBPyType
 
 from beam_jobs.errors import TallyflowError, UsageError
@@ -41,31 +40,38 @@ def check_result_ending(path: str) -> None:
         raise UsageError(f"{path}: the output's ending must be one of {', '.join(_COPY_OPTIONS)}")
 
 
-def write_result(result: pa.Table, path: str) -> None:
+def write_result(session: duckdb.DuckDBPyConnection, path: str) -> int:
     """Write a result to a local file, in the format that its ending names.
+
+    Args:
+        session: Its view ``result`` is the result; what is written is never in memory as a whole.
+        path: Where it may write.
+
+    Returns:
+        How many rows it has.
 
     Raises:
         TallyflowError: The format cannot hold a value.
     """
-    # With external access, as this session runs no SQL of the user's.
-    connection = duckdb.connect(":memory:")
-    connection.execute("SET TimeZone = 'UTC'")
-    connection.register("result", result)
-    relation = connection.table("result")
+    relation = session.table("result")
     columns = [
         _column(name, kind, Path(path).suffix)
         for name, kind in zip(relation.columns, relation.types, strict=True)
     ]
     try:
-        connection.execute(
+        written = session.execute(
             f"COPY (SELECT {', '.join(columns)} FROM result) TO {quote_text(path)} "
             f"({_COPY_OPTIONS[Path(path).suffix]})"
         )
     except duckdb.ConversionException as error:
+        if "DECIMAL(38,0)" not in str(error):
+            raise
         raise TallyflowError(
             "the result has an integer of more than 38 digits, which Parquet cannot hold; write "
             "CSV or JSON lines, or cast it in the query"
         ) from error
+    ((rows,),) = written.fetchall()
+    return int(rows)
 
 
 def _column(name: str, kind: DuckDBPyType, ending: str) -> str:

@@ -17,6 +17,7 @@ from beam_jobs.errors import InputError, TallyflowError, UsageError
 from beam_jobs.files import InputFile, delete_file, is_remote, match_files
 from beam_jobs.layout import Layout
 from beam_jobs.options import LOCAL_RUNNER
+from beam_jobs.parts import share_out
 from beam_jobs.sql import Plan
 from beam_jobs.sql.functions import APPROXIMATE
 
@@ -24,6 +25,9 @@ _LOG = logging.getLogger(__name__)
 
 # Beam's default local runner starts a server that it downloads; this one runs in the process.
 _LOCAL_RUNNER_CLASS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+# Of input, to each partition of the groups.
+_PARTITION_BYTES = 256 * 1024 * 1024
+_MOST_PARTITIONS = 64
 # How a worker's exception reads in the text of the one that Beam raises for it.
 _WORKER_ERROR = re.compile(r"beam_jobs\.errors\.(\w+): (.*?)(?: \[while running|\Z)", re.DOTALL)
 
@@ -103,9 +107,11 @@ def run(work: Run, runner: str, beam_arguments: Sequence[str]) -> None:
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
 
+    from beam_jobs.blocks import BlockReader
     from beam_jobs.transforms import METRICS, AggregateFiles, Target
 
     local = runner == LOCAL_RUNNER
+    shares = share_out(work.files, splittable=work.layout.splittable)
     # Here a worker's traceback is noise: the error below says what it says. Elsewhere the runner
     # tells how the job goes, and the job's id, which Airflow reads.
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL if local else logging.INFO)
@@ -116,8 +122,17 @@ def run(work: Run, runner: str, beam_arguments: Sequence[str]) -> None:
         pipeline = beam.Pipeline(options=options)
         _ = (
             pipeline
-            | "Files" >> beam.Create(list(enumerate(work.files)), reshuffle=False)
-            | AggregateFiles(work.layout, targets, work.rejects_path, work.max_rejects)
+            | "Shares" >> beam.Create(shares, reshuffle=False)
+            | AggregateFiles(
+                reader=BlockReader(work.layout, _wanted(work)),
+                targets=targets,
+                partitions=_partitions(work.files),
+                # Other runners have a process for every processor.
+                threads=(os.cpu_count() or 1) if local else 1,
+                has_parts=any(not part.is_whole for share in shares for part in share.parts),
+                rejects_path=work.rejects_path,
+                max_rejects=work.max_rejects,
+            )
         )
         result = pipeline.run()
         result.wait_until_finish()
@@ -130,6 +145,19 @@ def run(work: Run, runner: str, beam_arguments: Sequence[str]) -> None:
         *(f"{counts.get(name, 0):,}" for name in ("files", "bytes", "rows", "rejects")),
         time.monotonic() - started,
     )
+
+
+def _wanted(work: Run) -> dict[str, str]:
+    """Return the columns that some query uses; a row has one at least."""
+    used = {name for plan in work.plans.values() for name in plan.used}
+    columns = work.layout.input_columns
+    return {n: kind for n, kind in columns.items() if n in used} or dict([*columns.items()][:1])
+
+
+def _partitions(files: Sequence[InputFile]) -> int:
+    """Return into how many partitions to spread groups, of which there may be as many as rows."""
+    size = sum(file.size for file in files)
+    return max(1, min(_MOST_PARTITIONS, size // _PARTITION_BYTES))
 
 
 def _staged(path: str, run_id: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import duckdb
@@ -17,6 +18,8 @@ _SETTINGS: Mapping[str, str | bool | int] = MappingProxyType(
         "autoload_known_extensions": False,
         # HUGEINT, UUID, BIT and TIMETZ have no Arrow type of the same range: keep them as they are.
         "arrow_lossless_conversion": True,
+        # Each byte of a file is read once: kept, it would only take memory.
+        "enable_external_file_cache": False,
         # Errors as JSON carry the position in the query.
         "errors_as_json": True,
     }
@@ -33,7 +36,9 @@ def quote_name(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def open_session(scratch: str | None = None) -> duckdb.DuckDBPyConnection:
+def open_session(
+    scratch: str | None = None, files: Sequence[str] = ()
+) -> duckdb.DuckDBPyConnection:
     """Open an in-memory DuckDB that is locked before any user's SQL can reach it.
 
     One thread: Beam runs one session per worker thread, and a single thread sees the rows in file
@@ -41,7 +46,8 @@ def open_session(scratch: str | None = None) -> duckdb.DuckDBPyConnection:
 
     Args:
         scratch: The only folder whose files the session may reach, and to which it spills. Without
-            it the session reaches no files and fails when its memory is used up.
+            it the session reaches no files there and fails when its memory is used up.
+        files: Paths of the only other files that it may reach, and links in `scratch` to them.
 
     Returns:
         A connection whose settings can no longer be changed.
@@ -49,9 +55,14 @@ def open_session(scratch: str | None = None) -> duckdb.DuckDBPyConnection:
     # Said while connecting, a setting costs nothing; one by one they cost 2 ms in all.
     connection = duckdb.connect(":memory:", config={**_SETTINGS, "temp_directory": scratch or ""})
     folders = quote_text(scratch) if scratch else ""
+    # DuckDB follows links before it looks whether a path is allowed.
+    paths = ", ".join(quote_text(os.path.realpath(path)) for path in files)
     connection.execute(
+        # The footer of a Parquet file is parsed once, and not by each query.
+        "SET parquet_metadata_cache = true; "
         "SET TimeZone = 'UTC'; "
         f"SET allowed_directories = [{folders}]; "
+        f"SET allowed_paths = [{paths}]; "
         "SET enable_external_access = false; "
         "SET lock_configuration = true"
     )

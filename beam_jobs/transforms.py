@@ -1,6 +1,11 @@
 """The Beam side of a run: transforms that wire the engine's plain functions together.
 
-Beam carries files, states and block reports; a record never becomes an element.
+Beam carries shares of files, states and reports; a record never becomes an element.
+
+    shares ─▶ ComputeStates ─▶ states by query and hash of the group ─▶ MergeStates ─▶ Finalize
+                   │                                                                      │
+                   ├▶ parts of large files ─▶ CheckParts ─▶ files to be read as a whole   ▼
+                   └▶ findings ──────────────────────────────────────────────────────▶ Publish
 """
 
 from __future__ import annotations
@@ -15,186 +20,220 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 
 from beam_jobs import states
-from beam_jobs.blocks import BlockReader, read_blocks, read_whole
-from beam_jobs.csv_load import NotProvenError
+from beam_jobs.blocks import BlockReader
 from beam_jobs.errors import InputError, TallyflowError
-from beam_jobs.files import InputFile, delete_file, move_file, write_file
-from beam_jobs.layout import Layout
-from beam_jobs.reports import BlockReport, Reject
+from beam_jobs.files import delete_file, move_file, write_file
+from beam_jobs.parts import Part, Share
+from beam_jobs.reports import Findings, Reject
 from beam_jobs.results import write_rejects, write_result
-from beam_jobs.session import open_session
 from beam_jobs.sql import Plan
+from beam_jobs.worker import PartFound, Worker
 
 _LOG = logging.getLogger(__name__)
 
 METRICS = "tallyflow"
-_REPORTS = "reports"
+_FINDINGS = "findings"
+_PARTS = "parts"
 _SHOWN_REJECTS = 3
 
-# The states of one block: the file's number among the run's, the block's within the file, and the
-# states as an Arrow IPC stream. They sort in the order of the input.
-BlockStates = tuple[int, int, bytes]
-
-
-@dataclass(frozen=True)
-class Target:
-    """Where one query's result goes.
-
-    Attributes:
-        plan: The query.
-        staged: Where the result waits until all results of the run are complete.
-        path: Where it is published.
-    """
-
-    plan: Plan
-    staged: str
-    path: str
+# Of a query and a relation of its plan, the states whose keys have one hash.
+StatesKey = tuple[int, int, int]
+# The states of one share: its number, by which they sort in the order of the input; the number of
+# the file of which it is one part, -1 for whole files; and an Arrow IPC stream.
+ShareStates = tuple[int, int, bytes]
 
 
 class ComputeStates(beam.DoFn):
-    """Reads a file and computes the states of every query over each of its blocks, in one read.
+    """Reads a share of the files and computes the states of every query over it, in one read.
+
+    Args:
+        reader: Reads the files.
+        plans: The queries.
+        partitions: Into how many the states of a query with groups are spread.
+        threads: How many blocks are computed at a time.
+        lookups: The tables that the queries join.
 
     Yields:
-        ``(query's number, BlockStates)``, and a `BlockReport` per block with the tag ``reports``.
+        ``(StatesKey, ShareStates)``; `Findings` of whole files with the tag ``findings``; and
+        ``(file's number, PartFound)`` of parts of files with the tag ``parts``.
     """
 
-    def __init__(self, layout: Layout, plans: Sequence[Plan]) -> None:
-        self._layout = layout
+    def __init__(
+        self,
+        reader: BlockReader,
+        plans: Sequence[Plan],
+        partitions: int,
+        threads: int,
+        lookups: Sequence[Lookup],
+    ) -> None:
+        self._reader = reader
+        self._lookups = lookups
         self._plans = plans
-        self._counters = {
-            name: Metrics.counter(METRICS, name) for name in ("files", "bytes", "rows", "rejects")
-        }
+        self._partitions = partitions
+        self._threads = threads
+        self._bytes = Metrics.counter(METRICS, "bytes")
 
     def setup(self) -> None:
-        """Open the session that serves all files of this instance: opening one takes 15 ms."""
-        self._scratch = tempfile.TemporaryDirectory(prefix="tallyflow-")
-        self._session = open_session(self._scratch.name)
+        """Open the sessions that serve all shares of this instance: opening one takes 15 ms."""
+        tables = LookupTables(self._lookups)
+        self._worker = Worker(self._reader, self._plans, self._threads, tables.fill)
 
-    def process(self, element: tuple[int, InputFile]) -> Iterator[object]:
-        """Process one file; raises `InputError` where it cannot be read."""
-        number, file = element
-        try:
-            # Nothing leaves before the last block: only then all of them are proven.
-            found = list(self._compute(number, file, read_blocks))
-        except NotProvenError:
-            found = list(self._compute(number, file, read_whole))
-        for report, block_states in found:
-            yield from block_states
-            yield beam.pvalue.TaggedOutput(_REPORTS, report)
-            self._counters["rows"].inc(report.rows)
-            self._counters["rejects"].inc(report.reject_count)
-        self._counters["files"].inc()
-        self._counters["bytes"].inc(file.size)
-
-    def _compute(
-        self, number: int, file: InputFile, read: BlockReader
-    ) -> Iterator[tuple[BlockReport, list[tuple[int, BlockStates]]]]:
-        """Yield the report of each block, and its states by the query's number."""
-        for block, report in enumerate(read(self._session, file, self._layout)):
-            computed = []
-            for query, plan in enumerate(self._plans):
-                table = states.partial_states(self._session, plan, file.path)
-                computed.append((query, (number, block, states.to_bytes(table))))
-            yield report, computed
+    def process(self, element: Share) -> Iterator[object]:
+        """Process one share; raises `InputError` where a file cannot be read."""
+        with progress.of_share(element) as shown:
+            found = self._worker.compute(element, shown.block)
+        file = -1 if found.part is None else found.part.end.part.number
+        for (query, relation), table in found.states.items():
+            keys = self._plans[query].relations[relation].keys
+            for partition, rows in enumerate(states.partition(table, keys, self._partitions)):
+                if rows.num_rows:
+                    value = (element.number, file, states.to_bytes(rows))
+                    yield (query, relation, partition), value
+        if found.part is None:
+            yield beam.pvalue.TaggedOutput(_FINDINGS, found.findings)
+        else:
+            yield beam.pvalue.TaggedOutput(_PARTS, (file, found.part))
+        self._bytes.inc(sum(part.end - part.start for part in element.parts))
 
     def teardown(self) -> None:
-        """Close the session and delete what it spilled."""
-        self._session.close()
-        self._scratch.cleanup()
+        """End the threads and delete what they spilled."""
+        self._worker.close()
+
+
+class CheckParts(beam.DoFn):
+    """Proves that the parts of a file hold all of its records, each once.
+
+    The first part begins at the beginning of the file. If each of the others begins where the one
+    before ends, it begins at the beginning of a record.
+
+    Yields:
+        The `Findings` of a file that is proven; its number with the tag ``unproven``; and the file
+        as a share to be read as a whole with the tag ``whole``.
+    """
+
+    UNPROVEN = "unproven"
+    WHOLE = "whole"
+
+    def process(self, element: tuple[int, Iterable[PartFound]]) -> Iterator[object]:
+        """Process the parts of one file."""
+        number, found = element
+        parts = sorted(found, key=lambda part: part.end.part.start)
+        if follow_each_other(parts):
+            total = parts[0].report
+            for part in parts[1:]:
+                total = total.followed_by(part.report)
+            yield Findings.of(total)
+        else:
+            file = parts[0].end.part.file
+            whole = Share(parts[0].share, (Part(number, file, 0, file.size),))
+            yield beam.pvalue.TaggedOutput(self.UNPROVEN, number)
+            yield beam.pvalue.TaggedOutput(self.WHOLE, whole)
+
+
+def follow_each_other(parts: Sequence[PartFound]) -> bool:
+    """Whether each part of a file is proven and ends where the next one, or the file, does.
+
+    Args:
+        parts: All parts of the file, in their order.
+    """
+    at = 0
+    for part in parts:
+        if not part.end.is_proven or part.end.first != at:
+            return False
+        at = part.end.last
+    # What a line's end is added to, at the end of a file, ends behind it.
+    return at >= parts[0].end.part.file.size
+
+
+class MergeStates(beam.DoFn):
+    """Merges the states of one relation of a query, of the groups of one partition."""
+
+    def __init__(self, plans: Sequence[Plan]) -> None:
+        self._plans = plans
+
+    def process(
+        self,
+        element: tuple[StatesKey, Iterable[ShareStates]],
+        unproven: Sequence[int] = (),
+    ) -> Iterator[tuple[int, tuple[int, int, bytes]]]:
+        """Process one partition; yields the query's number, and its merged states."""
+        (query, relation, partition), found = element
+        left_out = frozenset(unproven)
+        held = sorted(share for share in found if share[1] not in left_out)
+        with tempfile.TemporaryDirectory(prefix="tallyflow-") as scratch:
+            tables = (states.from_bytes(stream) for *_, stream in held)
+            merged = states.combine(self._plans[query], relation, tables, scratch)
+        yield query, (relation, partition, states.to_bytes(merged))
 
 
 class FinalizeQuery(beam.DoFn):
-    """Merges the states of one query and writes its result where it waits for publication."""
+    """Computes the result of one query, which waits for publication then."""
 
-    def __init__(self, targets: Sequence[Target]) -> None:
+    def __init__(self, targets: Sequence[Target], profile: Plan | None) -> None:
         self._targets = targets
+        self._profile = profile
 
-    def process(self, element: tuple[int, Iterable[BlockStates]]) -> Iterator[int]:
-        """Process one query; yields its number when its result is staged."""
-        number, blocks = element
-        target = self._targets[number]
-        with tempfile.TemporaryDirectory(prefix="tallyflow-") as scratch:
-            ordered = sorted(blocks, key=lambda block: block[:2])
-            tables = (states.from_bytes(stream) for _, _, stream in ordered)
-            result = states.finalize(target.plan, tables, scratch)
-            local = str(Path(scratch) / f"result{Path(target.path).suffix}")
-            write_result(result, local)
-            try:
-                write_file(local, target.staged)
-            except TallyflowError as error:
-                raise TallyflowError(str(error).replace(target.staged, target.path)) from error
-        yield number
+    def process(
+        self, element: tuple[int, Iterable[MergedStates]]
+    ) -> Iterator[tuple[int, int | Profile]]:
+        """Process one query; yields its number, and its rows or what the profile is."""
+        query, found = element
+        merged = sorted(found)
+        if query < len(self._targets):
+            yield query, publication.stage(self._targets[query], merged)
+        elif self._profile is not None:
+            yield query, publication.profile(self._profile, merged)
+
+
+class SumFindings(beam.CombineFn):
+    """Adds up findings."""
+
+    def create_accumulator(self) -> Findings:
+        """Return the findings of nothing."""
+        return Findings()
+
+    def add_input(self, accumulator: Findings, element: Findings) -> Findings:
+        """Return both together."""
+        return Findings.sum([accumulator, element])
+
+    def merge_accumulators(self, accumulators: Iterable[Findings]) -> Findings:
+        """Return all together."""
+        return Findings.sum(accumulators)
+
+    def extract_output(self, accumulator: Findings) -> Findings:
+        """Return them."""
+        return accumulator
 
 
 class Publish(beam.DoFn):
     """Publishes the staged results of all queries, unless there are too many rejects."""
 
-    def __init__(
-        self, targets: Sequence[Target], rejects_path: str | None, max_rejects: int
-    ) -> None:
-        self._targets = targets
-        self._rejects_path = rejects_path
-        self._max_rejects = max_rejects
+    def __init__(self, step: Publication) -> None:
+        self._step = step
 
     def process(
-        self, element: tuple[None, Iterable[int]], reports: Sequence[BlockReport]
+        self, element: tuple[None, Iterable[tuple[int, int | Profile]]], findings: Findings
     ) -> Iterator[str]:
         """Yield the path of each published result.
 
         Raises:
-            InputError: More rejects than allowed; nothing was published.
+            InputError: Nothing was published; it says why.
         """
-        rejects = [reject for report in reports for reject in report.rejects]
-        count = sum(report.reject_count for report in reports)
-        if self._rejects_path is not None:
-            self._write_rejects(rejects, self._rejects_path)
-        if count > self._max_rejects:
-            raise InputError(self._too_many(count, rejects))
-        _report_drift(reports)
-        _, numbers = element
-        for number in sorted(numbers):
-            target = self._targets[number]
-            move_file(target.staged, target.path)
-            yield target.path
-
-    def _write_rejects(self, rejects: Sequence[Reject], path: str) -> None:
-        if not rejects:
-            delete_file(path)  # of an earlier run of the same partition
-            return
-        with tempfile.TemporaryDirectory(prefix="tallyflow-") as scratch:
-            local = str(Path(scratch) / "rejects.jsonl")
-            write_rejects(rejects, local)
-            write_file(local, path)
-
-    def _too_many(self, count: int, rejects: Sequence[Reject]) -> str:
-        first = sorted(rejects, key=lambda reject: (reject.file, reject.line))
-        shown = "; ".join(str(reject) for reject in first[:_SHOWN_REJECTS])
-        where = f"; all in {self._rejects_path}" if self._rejects_path else ""
-        noun = "record" if count == 1 else "records"
-        return (
-            f"{count} malformed {noun}, --max_rejects allows {self._max_rejects}; "
-            f"nothing was published: {shown}{'; …' if count > _SHOWN_REJECTS else ''}{where}"
-        )
+        _count(findings)
+        done = dict(element[1])
+        rows = {query: found for query, found in done.items() if isinstance(found, int)}
+        profile = next((found for found in done.values() if isinstance(found, Profile)), None)
+        yield from self._step.publish(rows, profile, findings)
 
 
-def _report_drift(reports: Sequence[BlockReport]) -> None:
-    """Log which columns are missing from or new in which files."""
-    for what, kind in (
-        ("missing", "read as NULL"),
-        ("ignored", "not in the run's columns, ignored"),
+def _count(findings: Findings) -> None:
+    """Count what was found, for the runner to show."""
+    for name, count in (
+        ("files", findings.files),
+        ("rows", findings.rows),
+        ("rejects", findings.reject_count),
     ):
-        files: dict[str, list[str]] = {}
-        for report in reports:
-            for column in getattr(report, what):
-                files.setdefault(column, []).append(report.file)
-        for column, found in files.items():
-            _LOG.warning(
-                "column %s: %s in %d of the files, the first %s",
-                column,
-                kind,
-                len(found),
-                min(found),
-            )
+        Metrics.counter(METRICS, name).inc(count)
 
 
 @dataclass  # not frozen: Beam keeps its own attributes on a transform
@@ -202,39 +241,73 @@ class AggregateFiles(beam.PTransform):
     """Runs queries over files and publishes their results.
 
     Attributes:
-        layout: How the files are read.
-        targets: The queries, and where their results go.
-        rejects_path: Where the rejects go; None for nowhere.
-        max_rejects: How many rejects are allowed.
+        reader: Reads the files.
+        publication: The queries, and what becomes of their results.
+        profile: The plan of the columns' profile; None for no profile.
+        lookups: The tables that the queries join.
+        partitions: Into how many the states of a query with groups are spread.
+        threads: How many blocks a worker computes at a time.
+        has_parts: Whether a share may be a part of a file.
     """
 
-    layout: Layout
-    targets: Sequence[Target]
-    rejects_path: str | None
-    max_rejects: int
+    reader: BlockReader
+    publication: Publication
+    profile: Plan | None
+    lookups: Sequence[Lookup]
+    partitions: int
+    threads: int
+    has_parts: bool
 
-    def expand(self, files: beam.PCollection) -> beam.PCollection:
-        """Expand over a collection of ``(file's number, InputFile)``."""
-        plans = [target.plan for target in self.targets]
-        computed = (
-            files
-            | "Spread" >> beam.Reshuffle()
-            | "ComputeStates"
-            >> beam.ParDo(ComputeStates(self.layout, plans)).with_outputs(_REPORTS, main="states")
+    def expand(self, shares: beam.PCollection) -> beam.PCollection:
+        """Expand over a collection of shares."""
+        targets = self.publication.targets
+        plans = [target.plan for target in targets]
+        if self.profile is not None:
+            plans.append(self.profile)
+        computed = shares | "Spread" >> beam.Reshuffle() | "ComputeStates" >> self._compute(plans)
+        found_states, findings = [computed.states], [computed[_FINDINGS]]
+        left_out = {}
+        if self.has_parts:
+            checked = (
+                computed[_PARTS]
+                | "Parts" >> beam.GroupByKey()
+                | "CheckParts"
+                >> beam.ParDo(CheckParts()).with_outputs(
+                    CheckParts.UNPROVEN, CheckParts.WHOLE, main=_FINDINGS
+                )
+            )
+            again = checked[CheckParts.WHOLE] | "Whole" >> beam.Reshuffle()
+            whole = again | "ComputeWhole" >> self._compute(plans)
+            found_states.append(whole.states)
+            findings += [checked[_FINDINGS], whole[_FINDINGS]]
+            left_out = {"unproven": beam.pvalue.AsList(checked[CheckParts.UNPROVEN])}
+        merged = (
+            found_states
+            | "States" >> beam.Flatten()
+            | "Partitions" >> beam.GroupByKey()
+            | "MergeStates" >> beam.ParDo(MergeStates(plans), **left_out)
         )
-        # A query without any block, as over no files, has a result too.
-        every_query = files.pipeline | "Queries" >> beam.Create(
+        total = (
+            findings
+            | "Findings" >> beam.Flatten()
+            | "SumFindings" >> beam.CombineGlobally(SumFindings())
+        )
+        # A query without any states, as over no files, has a result too.
+        every_query = shares.pipeline | "Queries" >> beam.Create(
             [(number, None) for number in range(len(plans))]
         )
-        grouped = {"blocks": computed.states, "every": every_query} | beam.CoGroupByKey()
+        grouped = {"states": merged, "every": every_query} | beam.CoGroupByKey()
         return (
             grouped
-            | "Blocks" >> beam.MapTuple(lambda number, found: (number, found["blocks"]))
-            | "Finalize" >> beam.ParDo(FinalizeQuery(self.targets))
+            | "Merged" >> beam.MapTuple(lambda number, found: (number, found["states"]))
+            | "Finalize" >> beam.ParDo(FinalizeQuery(targets, self.profile))
             | "Together" >> beam.GroupBy(lambda _: None)
             | "Publish"
-            >> beam.ParDo(
-                Publish(self.targets, self.rejects_path, self.max_rejects),
-                reports=beam.pvalue.AsList(computed[_REPORTS]),
-            )
+            >> beam.ParDo(Publish(self.publication), findings=beam.pvalue.AsSingleton(total))
         )
+
+    def _compute(self, plans: Sequence[Plan]) -> beam.ParDo:
+        compute = ComputeStates(
+            self.reader, plans, self.partitions, self.threads, self.lookups
+        )
+        return beam.ParDo(compute).with_outputs(_FINDINGS, _PARTS, main="states")

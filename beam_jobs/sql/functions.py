@@ -49,14 +49,38 @@ EXPORTS_STATE = frozenset(
     """.split()
 )
 
+# Computed from the distinct values of a group and how often each occurs.
+OVER_COUNTS = frozenset({"entropy", "histogram", "mode"})
+
+# DISTINCT does not change their value, as only one of several equal values matters.
+INDIFFERENT_TO_DISTINCT = frozenset(
+    """
+    any_value arbitrary arg_max arg_max_null arg_max_nulls_last arg_min arg_min_null
+    arg_min_nulls_last argmax argmin bit_and bit_or bool_and bool_or first last max max_by min
+    min_by
+    """.split()
+)
+
+_LISTS = frozenset({"array_agg", "group_concat", "list", "listagg", "string_agg"})
+
+# Their value depends on the order of the rows.
+IN_ROW_ORDER = _LISTS | frozenset(
+    """
+    any_value arbitrary arg_max arg_max_null arg_max_nulls_last arg_min arg_min_null
+    arg_min_nulls_last argmax argmin first last max_by min_by mode
+    """.split()
+)
+
+# Their states hold the values of a group. So do those of every aggregate with ORDER BY.
+KEEPS_VALUES = _LISTS | frozenset(
+    {"histogram", "mad", "median", "quantile", "quantile_cont", "quantile_disc"}
+)
+
 # What to write in place of an aggregate that has no mergeable state.
 ALTERNATIVES: Mapping[str, str] = MappingProxyType(
     {
         "approx_top_k": "GROUP BY the value, ORDER BY count(*) DESC and LIMIT k is exact",
-        "entropy": "GROUP BY the value and count(*), then compute the entropy from the result",
-        "histogram": "GROUP BY the value and count(*)",
-        "histogram_exact": "GROUP BY the value and count(*)",
-        "mode": "GROUP BY the value, ORDER BY count(*) DESC and LIMIT 1",
+        "histogram_exact": "histogram(x), or GROUP BY the value and count(*)",
         "reservoir_quantile": "approx_quantile, or the exact quantile_cont",
     }
 )
@@ -137,3 +161,8 @@ def catalog() -> Catalog:
 def is_aggregate(node: Node) -> bool:
     """Whether a node is the call of an aggregate function (not of a window function)."""
     return node.get("class") == "FUNCTION" and node["function_name"].lower() in catalog().aggregates
+
+
+def depends_on_order(node: Node) -> bool:
+    """Whether an aggregate's value depends on the order of the rows, if only among equals."""
+    return node["function_name"].lower() in IN_ROW_ORDER or bool(node["order_bys"]["orders"])

@@ -1,17 +1,18 @@
-"""Splits an aggregate query into a partial query per block, a merge, and a final query.
+"""Splits an aggregate query into relations of mergeable rows and a final query over them.
 
-    partial   SELECT <group keys>, <state of each aggregate> FROM input WHERE … GROUP BY <keys>
-    merge     SELECT <group keys>, <value of each aggregate> FROM states GROUP BY <group keys>
+    partial   SELECT <keys>, <state of each aggregate> FROM input WHERE … GROUP BY <keys>
+    combine   SELECT <keys>, <combined states> FROM states GROUP BY <keys>
     final     SELECT <the query's expressions> FROM aggregated WHERE <HAVING> QUALIFY … ORDER BY …
 
 The final query is the user's own, with each group expression and each aggregate call replaced by a
-column of the merge, so that expressions, windows, ordering and limits stay DuckDB's business.
+column of ``aggregated``, so that expressions, windows, ordering and limits stay DuckDB's business.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import duckdb
 
@@ -19,12 +20,44 @@ from beam_jobs.casts import is_type
 from beam_jobs.errors import QueryError, UsageError
 from beam_jobs.session import open_session, quote_name
 from beam_jobs.sql import functions
-from beam_jobs.sql.resolve import Resolver
+from beam_jobs.sql.relations import (
+    POSITION,
+    STATES,
+    aggregated_query,
+    combine_queries,
+    main_keys,
+    partial_queries,
+)
+from beam_jobs.sql.resolve import Resolver, Source
 from beam_jobs.sql.shape import INPUT, Query, nested_too_deeply, parse_query
-from beam_jobs.sql.split import AGGREGATED, STATES, Split, split_query
+from beam_jobs.sql.sizes import Growth, growths
+from beam_jobs.sql.source import join_conditions, leaves
+from beam_jobs.sql.split import AGGREGATED, Split, sort_keys, split_query
 from beam_jobs.sql.syntax import Node, duckdb_error, parse_select, print_select, query_error
+from beam_jobs.sql.used import used_columns
 
+RESULT = "result"
 _DESCRIBE = "DESCRIBE "
+_NO_LOOKUPS: Mapping[str, Mapping[str, str]] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Relation:
+    """One kind of partial rows of a query: rows with keys and mergeable states.
+
+    Attributes:
+        keys: The first so many columns are the keys, which rows are partitioned by and combined
+            on; with none there is one row in all.
+        partial: SQL from ``input`` (the rows of one block) to the rows of this relation.
+        combine: SQL from ``states`` (rows of many blocks, in the order of the input) to rows of
+            the same columns and types, one per key.
+        positioned: Whether `partial` needs to know which block of the input it is.
+    """
+
+    keys: int
+    partial: str
+    combine: str
+    positioned: bool
 
 
 @dataclass(frozen=True)
@@ -34,18 +67,23 @@ class Plan:
     Attributes:
         query: As the user wrote it; over no rows at all it is run as it is.
         columns: Name to DuckDB type of the columns of ``input``.
-        partial: From ``input`` (the rows of one block) to one row of states per group.
-        merge: From ``states`` (the partial rows of all blocks) to one row of values per group.
-        final: From ``aggregated`` (the rows of the merge) to the result.
+        used: Those columns that the query reads.
+        lookups: Of each lookup table that the query joins, name to DuckDB type of its columns.
+        relations: The first has the groups and their states, the others values of the groups.
+        growths: How to measure the aggregates that keep values.
+        final: SQL, run in order over the combined rows in ``states0``, ``states1`` …; the result
+            is the view ``result`` then.
         result: Name to DuckDB type of the result's columns, in order.
         approximate: Names of the approximate aggregates that the query uses.
     """
 
     query: str
     columns: Mapping[str, str]
-    partial: str
-    merge: str
-    final: str
+    used: tuple[str, ...]
+    lookups: Mapping[str, Mapping[str, str]]
+    relations: tuple[Relation, ...]
+    growths: tuple[Growth, ...]
+    final: tuple[str, ...]
     result: Mapping[str, str]
     approximate: tuple[str, ...]
 
@@ -56,64 +94,98 @@ def create_input(session: duckdb.DuckDBPyConnection, columns: Mapping[str, str])
     Raises:
         UsageError: A column's type is none that DuckDB knows.
     """
+    _create_table(session, INPUT, columns)
+
+
+def create_lookups(
+    session: duckdb.DuckDBPyConnection, lookups: Mapping[str, Mapping[str, str]]
+) -> None:
+    """Create empty lookup tables; as `create_input` otherwise."""
+    for name, columns in lookups.items():
+        _create_table(session, name, columns)
+
+
+def _create_table(
+    session: duckdb.DuckDBPyConnection, table: str, columns: Mapping[str, str]
+) -> None:
+    where = "" if table == INPUT else f"{table}: "
     for name, kind in columns.items():
         if not is_type(kind):
             raise UsageError(
-                f"column {name}: {kind!r} is not a type of DuckDB, "
+                f"{where}column {name}: {kind!r} is not a type of DuckDB, "
                 "such as VARCHAR or DECIMAL(10, 2)"
             )
     listed = ", ".join(f"{quote_name(name)} {kind}" for name, kind in columns.items())
-    session.execute(f"CREATE TABLE {INPUT}({listed})")
+    session.execute(f"CREATE TABLE {quote_name(table)}({listed})")
 
 
-def create_states(session: duckdb.DuckDBPyConnection, plan: Plan) -> None:
-    """Create the empty table ``states`` of a plan, from the empty table ``input``.
+def create_states(session: duckdb.DuckDBPyConnection, relation: Relation, table: str) -> None:
+    """Create an empty table for the rows of a relation, from the empty table ``input``.
 
     The partial query names the states' types, which have no spelling in SQL.
     """
-    session.execute(f"CREATE TABLE {STATES} AS FROM ({plan.partial}) LIMIT 0")
+    session.execute(f"CREATE TABLE {table} AS FROM ({relation.partial}) LIMIT 0")
 
 
-def plan_query(text: str, columns: Mapping[str, str]) -> Plan:
+def plan_query(
+    text: str,
+    columns: Mapping[str, str],
+    lookups: Mapping[str, Mapping[str, str]] = _NO_LOOKUPS,
+) -> Plan:
     """Plan a query over an ``input`` with the given columns.
 
     Args:
         text: One SELECT that aggregates ``input``.
         columns: Name to DuckDB type.
+        lookups: Of each table that the query may join, name to DuckDB type of its columns.
 
     Raises:
         QueryError: The query is refused, with the position and what to write instead.
-        UsageError: A column's type is unknown.
+        UsageError: A column's type is unknown, or a lookup table has a name of our own.
     """
     try:
-        return _plan(parse_query(text), columns)
+        return _plan(parse_query(text, lookups), columns, lookups)
     except RecursionError as error:
         raise nested_too_deeply(text) from error
 
 
-def _plan(query: Query, columns: Mapping[str, str]) -> Plan:
+def _plan(
+    query: Query, columns: Mapping[str, str], lookups: Mapping[str, Mapping[str, str]]
+) -> Plan:
     text = query.text
     session = open_session()
     create_input(session, columns)
+    joined = {name: kinds for name, kinds in lookups.items() if name.lower() in query.lookups}
+    _check_names(joined)
+    create_lookups(session, joined)
     result = _describe(session, text)
     names = [name for name, _ in result]
     lowered = [name.lower() for name in names]
     if twice := next((name for name in names if lowered.count(name.lower()) > 1), None):
         problem = f"two columns of the result are named {twice}; rename one with AS"
         raise QueryError(problem, text, 0)
-    _check_names_in_source(session, query, query.select)
-    resolver = Resolver(query, query.select, _source_columns(session, query.select))
+    resolver = Resolver(query, query.select, _sources(session, query.select))
+    _check_names_in_source(session, query, query.select, resolver)
     split = split_query(query, resolver, names)
     plan = Plan(
         query=text,
         columns=dict(columns),
-        partial=split.partial,
-        merge="",
-        final=split.final,
+        used=used_columns(split, columns),
+        lookups={name: dict(kinds) for name, kinds in joined.items()},
+        relations=(),
+        growths=(),
+        final=(),
         result=dict(result),
         approximate=tuple(sorted(query.aggregates & functions.APPROXIMATE.keys())),
     )
     return _bind(session, plan, split)
+
+
+def _check_names(lookups: Mapping[str, Mapping[str, str]]) -> None:
+    for name in lookups:
+        lowered = name.lower()
+        if lowered in (INPUT, AGGREGATED, RESULT) or lowered.startswith((STATES, "_")):
+            raise UsageError(f"{name}: a lookup table cannot have this name; choose another")
 
 
 def _describe(session: duckdb.DuckDBPyConnection, query: str) -> list[tuple[str, str]]:
@@ -129,38 +201,74 @@ def _describe(session: duckdb.DuckDBPyConnection, query: str) -> list[tuple[str,
     return [(name, kind) for name, kind, *_ in rows]
 
 
-def _source_columns(session: duckdb.DuckDBPyConnection, select: Node) -> frozenset[str]:
-    """Return the columns of a SELECT's FROM, for the names that its expressions may use."""
+def _sources(session: duckdb.DuckDBPyConnection, select: Node) -> list[Source]:
+    """Return what a SELECT's FROM joins, with the columns that its expressions may name."""
     everything = parse_select(f"SELECT * FROM {INPUT}")["node"]
-    source = print_select({**everything, "from_table": select["from_table"]})
-    return frozenset(name.lower() for name, _ in _describe(session, source))
+    found = []
+    for leaf in leaves(select["from_table"]):
+        rows = _describe(session, print_select({**everything, "from_table": leaf}))
+        found.append(Source(leaf, frozenset(name.lower() for name, _ in rows)))
+    return found
 
 
-def _check_names_in_source(session: duckdb.DuckDBPyConnection, query: Query, select: Node) -> None:
-    """Refuse names in the subqueries of FROM that are no columns, such as ``current_date``."""
-    if select["from_table"]["type"] == "SUBQUERY":
-        inner = select["from_table"]["subquery"]["node"]
-        resolver = Resolver(query, inner, _source_columns(session, inner))
-        resolver.resolve(inner["where_clause"])
-        _check_names_in_source(session, query, inner)
+def _check_names_in_source(
+    session: duckdb.DuckDBPyConnection, query: Query, select: Node, resolver: Resolver
+) -> None:
+    """Refuse names within FROM that are no columns, such as ``current_date``."""
+    for condition in join_conditions(select["from_table"]):
+        resolver.resolve(condition)
+    for leaf in leaves(select["from_table"]):
+        if leaf["type"] == "SUBQUERY":
+            inner = leaf["subquery"]["node"]
+            within = Resolver(query, inner, _sources(session, inner))
+            within.resolve(inner["where_clause"])
+            _check_names_in_source(session, query, inner, within)
 
 
 def _bind(session: duckdb.DuckDBPyConnection, plan: Plan, split: Split) -> Plan:
-    """Complete the merge with the states' types, and prove that the plan's result is the query's.
+    """Complete a plan with what the states' types tell, and prove that its result is the query's.
 
     Raises:
         QueryError: DuckDB has no state for an aggregate over these types, or the plan would give
             other columns than the query.
     """
     try:
-        create_states(session, plan)
-        kinds = dict(_describe(session, f"FROM {STATES}"))
-        merge = split.merge(kinds)
-        session.execute(f"CREATE TABLE {AGGREGATED} AS {merge}")
-        found = session.execute(_DESCRIBE + plan.final).fetchall()
+        session.execute(f"SET VARIABLE {POSITION} = 0")
+        partials = partial_queries(split)
+        kinds = [_kinds(session, partial, f"{STATES}{n}") for n, partial in enumerate(partials)]
+        combines = combine_queries(split, dict(_describe(session, f"FROM {STATES}0")))
+        final = _final(split, dict(_describe(session, f"FROM {STATES}0")))
+        for statement in final:
+            session.execute(statement)
+        found = session.execute(f"{_DESCRIBE}FROM {RESULT}").fetchall()
     except duckdb.Error as error:
         problem = " ".join(str(duckdb_error(error)["exception_message"]).split())
         raise QueryError(f"cannot be computed block by block: {problem}", plan.query) from error
     if {name: kind for name, kind, *_ in found} != plan.result:
         raise QueryError("cannot be computed block by block; write it in simpler terms", plan.query)
-    return Plan(**{**plan.__dict__, "merge": merge})
+    keys = [len(main_keys(split))] + [
+        len(split.keys) + len(values.columns) for values in split.values
+    ]
+    positioned = [False, *(values.positioned for values in split.values)]
+    relations = tuple(map(Relation, keys, partials, combines, positioned))
+    completed = {"relations": relations, "growths": growths(split, kinds), "final": final}
+    return Plan(**{**plan.__dict__, **completed})
+
+
+def _kinds(session: duckdb.DuckDBPyConnection, partial: str, table: str) -> dict[str, str]:
+    """Create a table of states; return the types of its columns as they leave DuckDB."""
+    session.execute(f"CREATE TABLE {table} AS FROM ({partial}) LIMIT 0")
+    exported = session.table(table).to_arrow_table()
+    session.register("exported", exported)
+    return dict(_describe(session, "FROM exported"))
+
+
+def _final(split: Split, kinds: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the statements that end in the view of the result."""
+    aggregated = aggregated_query(split, kinds)
+    result = f"CREATE VIEW {RESULT} AS {split.final}"
+    keys: Sequence[str] = sort_keys(split)
+    if split.sorts or not keys:
+        return (f"CREATE VIEW {AGGREGATED} AS {aggregated}", result)
+    ordered = f"{aggregated} ORDER BY {', '.join(keys)}"
+    return (f"CREATE TABLE {AGGREGATED} AS {ordered}", result)

@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from beam_jobs.sql.shape import INPUT, Query
+from beam_jobs.sql.source import Query, table_name
 from beam_jobs.sql.syntax import Node, rewrite
+
+
+@dataclass(frozen=True)
+class Source:
+    """One of the tables or subqueries that a FROM joins.
+
+    Attributes:
+        leaf: Its node.
+        columns: Names of its columns, in lower case.
+    """
+
+    leaf: Node
+    columns: frozenset[str]
+
+    @property
+    def name(self) -> str:
+        """What its columns may be qualified with, as it is written."""
+        return str(self.leaf["alias"] or table_name(self.leaf) or "unnamed_subquery")
 
 
 class Resolver:
@@ -15,19 +35,17 @@ class Resolver:
     stands further left.
     """
 
-    def __init__(self, query: Query, select: Node, columns: frozenset[str]) -> None:
+    def __init__(self, query: Query, select: Node, sources: Sequence[Source]) -> None:
         """Resolve the result columns of a SELECT.
 
         Args:
             query: The whole query.
             select: Its SELECT, or one within its FROM.
-            columns: Of the SELECT's FROM, in lower case.
+            sources: What the SELECT's FROM joins.
         """
-        source = select["from_table"]
         self._query = query
         self._select = select
-        self._columns = columns
-        self._qualifier = (source["alias"] or INPUT).lower()
+        self._sources = sources
         self._aliases: dict[str, Node] = {}
         self.items: list[Node] = []
         for item in select["select_list"]:
@@ -62,7 +80,7 @@ class Resolver:
 
         def replace(node: Node) -> Node | None:
             if node["class"] == "LAMBDA" and node.get("syntax_type") != "SINGLE_ARROW":
-                parameters = bound | _names(node["lhs"])
+                parameters = bound | parameters_of(node)
                 return {**node, "expr": self.resolve(node["expr"], parameters)}
             if node["class"] == "COLUMN_REF":
                 return self._column(node, bound)
@@ -75,9 +93,14 @@ class Resolver:
         first = names[0].lower()
         if first in bound:
             return node
-        if len(names) > 1 and first == self._qualifier and names[1].lower() in self._columns:
-            return {**node, "column_names": names[1:], "alias": ""}
-        if first in self._columns:
+        if len(names) > 1:
+            for source in self._sources:
+                if source.name.lower() == first and names[1].lower() in source.columns:
+                    return self._qualified(node, source, names[1:])
+        owners = [source for source in self._sources if first in source.columns]
+        if len(owners) == 1:
+            return self._qualified(node, owners[0], names)
+        if owners:  # DuckDB took the name, so it stands after USING.
             return {**node, "alias": ""}
         if len(names) == 1 and first in self._aliases:
             return self._aliases[first]
@@ -85,12 +108,17 @@ class Resolver:
             node, f"{'.'.join(names)} is no column of the input; write the value itself"
         )
 
+    def _qualified(self, node: Node, source: Source, names: list[str]) -> Node:
+        """Return a column under the one name that all its spellings share."""
+        plain = len(self._sources) == 1
+        return {**node, "column_names": names if plain else [source.name, *names], "alias": ""}
 
-def _names(lambda_parameters: Node) -> frozenset[str]:
-    """Return the parameters of a lambda: one name, or a row of names."""
-    if lambda_parameters["class"] == "COLUMN_REF":
-        return frozenset({lambda_parameters["column_names"][0].lower()})
+
+def parameters_of(function: Node) -> frozenset[str]:
+    """Return the parameters of a lambda, in lower case: one name, or a row of names."""
+    parameters = function["lhs"]
+    if parameters["class"] == "COLUMN_REF":
+        return frozenset({parameters["column_names"][0].lower()})
     return frozenset(
-        argument["expression"]["column_names"][0].lower()
-        for argument in lambda_parameters["arguments"]
+        argument["expression"]["column_names"][0].lower() for argument in parameters["arguments"]
     )

@@ -1,79 +1,115 @@
-"""Cuts a resolved query into the SQL of its partial, merge and final stage."""
+"""Cuts a resolved query into its relations and its final query; `plan` tells what these are."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from beam_jobs.sql import functions
+from beam_jobs.sql.aggregates import Aggregate, Splitter, ValueRelation
 from beam_jobs.sql.resolve import Resolver
-from beam_jobs.sql.shape import Query
+from beam_jobs.sql.source import Query
 from beam_jobs.sql.syntax import (
     Node,
     column,
     fingerprint,
-    parse_expression,
     parse_select,
-    print_expression,
     print_select,
     rewrite,
     walk,
 )
 
-STATES = "states"
 AGGREGATED = "aggregated"
-_NO_FIELDS = "'v': NULL"
-_NO_ORDER = {"type": "ORDER_MODIFIER", "orders": []}
-
-
-@dataclass(frozen=True)
-class Aggregate:
-    """One aggregate call, split.
-
-    Attributes:
-        partial: The node that computes its state over one block.
-        gather: SQL over the column of its states, one value per group; ``{type}`` is their type.
-        finish: SQL over what was gathered, which gives the aggregate's value.
-    """
-
-    partial: Node
-    gather: str
-    finish: str
-
-
-@dataclass(frozen=True)
-class Split:
-    """A query cut into its stages.
-
-    Attributes:
-        partial: The partial query.
-        final: The final query.
-        merge: Gives the merge query once the types of the states' columns are known.
-    """
-
-    partial: str
-    final: str
-    merge: Callable[[Mapping[str, str]], str]
+# Tells the rows of one grouping set from those of another.
+SET = "_set"
 
 
 @dataclass
-class _Stages:
-    """The columns of the merge, collected while the final query is rewritten."""
+class Split:
+    """A query cut into its parts.
 
+    Attributes:
+        query: The query.
+        groups: What it groups by, over the columns of its FROM.
+        sets: Numbers of the groups in each grouping set; None where there is but one.
+        where: WHERE, over the columns of its FROM.
+        splitter: Has the value relations.
+        aggregates: The aggregate calls, by what makes two of them the same.
+        groupings: Calls of GROUPING over the keys, with the name of their column.
+        final: The final query.
+        sorts: Whether `final` sorts its rows by itself, whatever the order of AGGREGATED.
+    """
+
+    query: Query
     groups: list[Node]
-    has_sets: bool
+    sets: list[list[int]] | None
+    where: Any
+    splitter: Splitter
     aggregates: dict[str, Aggregate] = field(default_factory=dict)
     groupings: dict[str, str] = field(default_factory=dict)
+    final: str = ""
+    sorts: bool = False
 
-    def aggregate(self, node: Node) -> Node:
+    @property
+    def keys(self) -> list[str]:
+        """Names of the columns of the groups."""
+        return [f"_g{n}" for n in range(len(self.groups))]
+
+    @property
+    def early_sets(self) -> bool:
+        """Whether every block computes the grouping sets, so that rows are met in their order.
+
+        Elsewhere that waits for the end, where there are fewer rows.
+        """
+        return bool(self.sets and self.groups) and any(
+            aggregate.state and functions.depends_on_order(aggregate.node)
+            for aggregate in self.aggregates.values()
+        )
+
+    @property
+    def values(self) -> list[ValueRelation]:
+        """The value relations, in order of their numbers."""
+        return list(self.splitter.relations.values())
+
+    def over_groups(self, expression: Any) -> Any:
+        """Replace group expressions and aggregates by columns of AGGREGATED.
+
+        Raises:
+            QueryError: A column of the input is left over.
+        """
+        keys = [fingerprint(group) for group in self.groups]
+
+        def replace(node: Node) -> Node | None:
+            if node["class"] == "CONSTANT" and not self.sets:
+                return None  # As good as the group it may be, and some arguments are constants.
+            key = fingerprint(node)
+            if key in keys:
+                return column(f"_g{keys.index(key)}")
+            if functions.is_aggregate(node):
+                return self._aggregate(node)
+            if node.get("type") == "GROUPING_FUNCTION":
+                return self._grouping(node)
+            if node["class"] == "LAMBDA" and node.get("syntax_type") != "SINGLE_ARROW":
+                return node if not _aggregated(node) else None
+            if node["class"] == "COLUMN_REF":
+                name = ".".join(node["column_names"])
+                raise self.query.refuse(
+                    node, f"{name} is neither in GROUP BY nor inside an aggregate function"
+                )
+            return None
+
+        return rewrite(expression, replace)
+
+    def _aggregate(self, node: Node) -> Node:
         key = fingerprint(node)
         if key not in self.aggregates:
-            self.aggregates[key] = _split_aggregate(node, len(self.aggregates))
+            _refuse_collations(self.query, node["arguments"])
+            self.aggregates[key] = self.splitter.split(node, len(self.aggregates))
         return column(f"_a{list(self.aggregates).index(key)}")
 
-    def grouping(self, node: Node) -> Node:
-        """Replace GROUPING(…), which only the merge, where the grouping sets are, can answer."""
+    def _grouping(self, node: Node) -> Node:
+        """Replace GROUPING(…), which only the query with the grouping sets can answer."""
         keys = [fingerprint(group) for group in self.groups]
         terms = ", ".join(f"_g{keys.index(fingerprint(child))}" for child in node["children"])
         name = self.groupings.setdefault(f"GROUPING({terms})", f"_x{len(self.groupings)}")
@@ -92,14 +128,24 @@ def split_query(query: Query, resolver: Resolver, names: list[str]) -> Split:
         QueryError: An expression is neither grouped by nor aggregated.
     """
     select = query.select
-    stages = _Stages(_group_expressions(query, resolver), len(select["group_sets"]) > 1)
+    sets = select["group_sets"]
+    split = Split(
+        query,
+        groups=_group_expressions(query, resolver),
+        sets=sets if len(sets) > 1 else None,
+        where=resolver.resolve(select["where_clause"]),
+        splitter=Splitter(),
+    )
+    _refuse_collations(query, split.groups)
+    if split.sets and len({fingerprint(group) for group in split.groups}) < len(split.groups):
+        raise query.refuse(split.groups[0], "groups by one expression under two names")
     items = [
-        {**_over_groups(query, item, stages), "alias": name}
+        {**split.over_groups(item), "alias": name}
         for item, name in zip(resolver.items, names, strict=True)
     ]
 
     def rewritten(expression: Any) -> Any:
-        return _over_groups(query, resolver.resolve(expression), stages)
+        return split.over_groups(resolver.resolve(expression))
 
     def ordered(expression: Node) -> Node:
         # A position, ALL and the name of a result column mean what they meant in the query.
@@ -112,7 +158,7 @@ def split_query(query: Query, resolver: Resolver, names: list[str]) -> Split:
         **select,
         "select_list": items,
         "from_table": parse_select(f"SELECT 1 FROM {AGGREGATED}")["node"]["from_table"],
-        "where_clause": rewritten(_having(query, resolver, stages)),
+        "where_clause": rewritten(_having(query, resolver, split)),
         "having": None,
         "qualify": rewritten(select["qualify"]),
         "group_expressions": [],
@@ -120,20 +166,27 @@ def split_query(query: Query, resolver: Resolver, names: list[str]) -> Split:
         "aggregate_handling": "STANDARD_HANDLING",
         "modifiers": [_modifier(modifier, ordered) for modifier in select["modifiers"]],
     }
-    return Split(
-        partial=_partial(select, resolver, stages),
-        final=print_select(final),
-        merge=lambda kinds: _merge(stages, select["group_sets"], kinds),
-    )
+    split.sorts = _can_sort(final)
+    if split.sorts:
+        final["modifiers"] = _sorted_by(final["modifiers"], sort_keys(split))
+    split.final = print_select(final)
+    return split
 
 
-def _having(query: Query, resolver: Resolver, stages: _Stages) -> Any:
+def _refuse_collations(query: Query, values: list[Node]) -> None:
+    """Refuse collations where values are compared over blocks, which know nothing of them."""
+    for node in walk(values):
+        if node.get("class") == "COLLATE":
+            raise query.refuse(node, "COLLATE is not supported here: write lower(…) or the like")
+
+
+def _having(query: Query, resolver: Resolver, split: Split) -> Any:
     """Return HAVING with result columns in place of columns that it may not name.
 
     A column of the input that is not grouped by would be an error, so DuckDB takes the result
     column of that name.
     """
-    grouped = {fingerprint(group) for group in stages.groups}
+    grouped = {fingerprint(group) for group in split.groups}
 
     def replace(node: Node) -> Node | None:
         if functions.is_aggregate(node):
@@ -165,138 +218,38 @@ def _aggregated(item: Node) -> bool:
     )
 
 
-def _over_groups(query: Query, expression: Any, stages: _Stages) -> Any:
-    """Replace group expressions and aggregates by columns of the merge.
-
-    Raises:
-        QueryError: A column of the input is left over.
-    """
-    keys = [fingerprint(group) for group in stages.groups]
-
-    def replace(node: Node) -> Node | None:
-        if node["class"] == "CONSTANT" and not stages.has_sets:
-            return None  # As good as the group it may be, and some arguments have to be constants.
-        key = fingerprint(node)
-        if key in keys:
-            return column(f"_g{keys.index(key)}")
-        if functions.is_aggregate(node):
-            return stages.aggregate(node)
-        if node.get("type") == "GROUPING_FUNCTION":
-            return stages.grouping(node)
-        if node["class"] == "LAMBDA" and node.get("syntax_type") != "SINGLE_ARROW":
-            return node if not _aggregated(node) else None
-        if node["class"] == "COLUMN_REF":
-            name = ".".join(node["column_names"])
-            raise query.refuse(
-                node, f"{name} is neither in GROUP BY nor inside an aggregate function"
-            )
-        return None
-
-    return rewrite(expression, replace)
+def sort_keys(split: Split) -> list[str]:
+    """Return the columns of AGGREGATED that order its rows, no two of which are alike."""
+    return split.keys + ([SET] if split.sets else [])
 
 
-def _split_aggregate(node: Node, number: int) -> Aggregate:
-    """Choose how an aggregate is computed over blocks; `number` is that of its columns."""
-    name = node["function_name"].lower()
-    state, gathered = f"_s{number}", f"_m{number}"
-    if name in functions.MERGED_BY and not node["distinct"]:
-        return Aggregate(
-            partial={**node, "order_bys": _NO_ORDER},
-            gather=f"CAST({functions.MERGED_BY[name]}({state}) AS {{type}})",
-            finish=gathered,
-        )
-    if node["distinct"] or node["order_bys"]["orders"]:
-        return _split_values(node, state, gathered)
-    if name == "last":
-        # Wrapped, so that a block without rows (NULL) differs from one whose last value is NULL.
-        value = print_expression(node["arguments"][0]["expression"])
-        return Aggregate(
-            partial={**parse_expression(f"last({{'v': {value}}})"), "filter": node["filter"]},
-            gather=f"last({state}) FILTER ({state} IS NOT NULL)",
-            finish=f"{gathered}.v",
-        )
-    return Aggregate(
-        partial={**node, "export_state": True},
-        gather=f"finalize(combine_aggr({state}))",
-        finish=gathered,
+def _can_sort(final: Node) -> bool:
+    """Whether the groups' order matters to nothing but the order of the result's rows."""
+    return not any(
+        node.get("class") == "WINDOW"
+        or node.get("type") == "DISTINCT_MODIFIER"
+        or str(node.get("function_name")).lower() == "unnest"
+        for node in walk(final)
     )
 
 
-def _split_values(node: Node, state: str, gathered: str) -> Aggregate:
-    """Plan an aggregate with DISTINCT or ORDER BY: the merge aggregates the values themselves.
-
-    The states that DuckDB exports for these do not merge: those of DISTINCT forget the values, and
-    those of ORDER BY come out in the order of the blocks.
-    """
-    carried: dict[str, Node] = {}
-
-    def carry(expression: Node) -> Node:
-        if not any(part.get("class") == "COLUMN_REF" for part in walk(expression)):
-            return expression  # A separator or a fraction, which has to stay a constant.
-        key = fingerprint(expression)
-        carried.setdefault(key, expression)
-        return parse_expression(f"u.v.v{list(carried).index(key)}")
-
-    def carry_all(terms: list[Node]) -> list[Node]:
-        return [{**term, "expression": carry(term["expression"])} for term in terms]
-
-    call = {
-        **node,
-        "filter": None,
-        "arguments": carry_all(node["arguments"]),
-        "order_bys": {**node["order_bys"], "orders": carry_all(node["order_bys"]["orders"])},
-    }
-    fields = ", ".join(
-        f"'v{n}': {print_expression(term)}" for n, term in enumerate(carried.values())
-    )
-    distinct = "DISTINCT " if node["distinct"] else ""
-    partial = parse_expression(f"list({distinct}{{{fields or _NO_FIELDS}}})")
-    return Aggregate(
-        partial={**partial, "filter": node["filter"]},
-        gather=f"flatten(list({state}))",
-        finish=f"(SELECT {print_expression(call)} FROM (SELECT unnest({gathered}) AS v) AS u)",
-    )
-
-
-def _partial(select: Node, resolver: Resolver, stages: _Stages) -> str:
-    keys = [{**group, "alias": f"_g{n}"} for n, group in enumerate(stages.groups)]
-    states = [
-        {**aggregate.partial, "alias": f"_s{n}"}
-        for n, aggregate in enumerate(stages.aggregates.values())
+def _sorted_by(modifiers: list[Node], keys: list[str]) -> list[Node]:
+    """Let rows that a query leaves in any order follow the order of the groups."""
+    if not keys:
+        return modifiers
+    terms = [
+        {"type": "ORDER_DEFAULT", "null_order": "ORDER_DEFAULT", "expression": column(key)}
+        for key in keys
     ]
-    return print_select(
-        {
-            **select,
-            "modifiers": [],
-            "select_list": keys + states,
-            "where_clause": resolver.resolve(select["where_clause"]),
-            "having": None,
-            "qualify": None,
-            "group_expressions": [],
-            "group_sets": [],
-            # GROUP BY ALL: by the keys, all of them, also where a key is a constant.
-            "aggregate_handling": "FORCE_AGGREGATES" if keys else "STANDARD_HANDLING",
-        }
-    )
-
-
-def _merge(stages: _Stages, group_sets: list[list[int]], kinds: Mapping[str, str]) -> str:
-    keys = [f"_g{n}" for n in range(len(stages.groups))]
-    aggregates = list(stages.aggregates.values())
-    gathered = [
-        f"{aggregate.gather.replace('{type}', kinds[f'_s{n}'])} AS _m{n}"
-        for n, aggregate in enumerate(aggregates)
+    orders = [modifier for modifier in modifiers if modifier["type"] == "ORDER_MODIFIER"]
+    if not orders:
+        return [{"type": "ORDER_MODIFIER", "orders": terms}, *modifiers]
+    if any(term["expression"]["class"] == "STAR" for term in orders[0]["orders"]):
+        return modifiers  # ORDER BY ALL: what is left are equal rows.
+    return [
+        {**modifier, "orders": modifier["orders"] + terms} if modifier is orders[0] else modifier
+        for modifier in modifiers
     ]
-    groupings = [f"{call} AS {name}" for call, name in stages.groupings.items()]
-    finished = [f"{aggregate.finish} AS _a{n}" for n, aggregate in enumerate(aggregates)]
-    merged = f"SELECT {', '.join(keys + groupings + gathered)} FROM {STATES}"
-    if keys or group_sets:
-        sets = group_sets or [list(range(len(keys)))]  # GROUP BY ALL has none
-        listed = ", ".join(f"({', '.join(keys[n] for n in numbers)})" for numbers in sets)
-        merged += f" GROUP BY GROUPING SETS ({listed})"
-    columns = ", ".join(keys + list(stages.groupings.values()) + finished)
-    ordered = f" ORDER BY {', '.join(keys)}" if keys else ""
-    return f"WITH merged AS ({merged}) SELECT {columns} FROM merged{ordered}"
 
 
 def _modifier(modifier: Node, ordered: Callable[[Node], Node]) -> Node:

@@ -72,8 +72,8 @@ def test_every_problem_of_every_file_is_reported_and_good_files_too(
             "flights.yaml:10: aggregates.total.query: syntax error",
         ),
         (
-            "  total:\n    query: >\n      SELECT count(*),\n      mode(x)\n      FROM input\n",
-            "flights.yaml:9: aggregates.total.query: mode",
+            "  total:\n    query: >\n      SELECT count(*),\n      random()\n      FROM input\n",
+            "flights.yaml:9: aggregates.total.query: random()",
         ),
     ],
 )
@@ -145,6 +145,25 @@ def test_a_type_that_no_csv_value_can_have_is_named(
     status, _, problems = check(write(tmp_path, f"{GOOD}columns: {{a: 'INTEGER[]'}}\n"), capsys)
     assert status == 2
     assert "columns.a: a CSV value cannot be 'INTEGER[]': read it as VARCHAR" in problems
+
+
+@pytest.mark.parametrize(
+    ("pattern", "status"), [("*.jsonl", 0), ("*.parquet", 0), ("*.csv.gz", 2), ("*.dat", 2)]
+)
+def test_files_of_other_formats_may_have_nested_columns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], pattern: str, status: int
+) -> None:
+    text = GOOD.replace("*.csv", pattern) + "columns: {a: 'INTEGER[]'}\n"
+    assert check(write(tmp_path, text), capsys)[0] == status
+
+
+def test_a_character_that_is_two_things_is_a_mistake(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = GOOD + "comment: '#'\nescape: '#'\n"
+    status, _, problems = check(write(tmp_path, text), capsys)
+    assert status == 2
+    assert problems == "flights.yaml:1: '#' cannot be both the escape and the comment\n"
 
 
 def test_a_file_that_airflow_would_overlook_is_reported(

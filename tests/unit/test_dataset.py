@@ -78,6 +78,20 @@ def test_the_file_format_holds_what_is_declared(tmp_path: Path) -> None:
     assert dataset.file_format == FileFormat("csv", "\t", False, ("NA", ""), {"a": "INTEGER"})
 
 
+def test_the_file_format_holds_the_dialect(tmp_path: Path) -> None:
+    dataset = load(
+        tmp_path,
+        quote='""',
+        escape="'\\'",
+        comment="'#'",
+        skip_lines="3",
+        encoding="ISO-8859-1",
+    )
+    assert dataset.file_format == FileFormat(
+        quote="", escape="\\", comment="#", skip_lines=3, encoding="latin-1"
+    )
+
+
 def test_the_input_pattern_has_the_date_filled_in(tmp_path: Path) -> None:
     dataset = load(tmp_path, pattern="a/{date}/b-{date}.csv")
     assert dataset.input_pattern(datetime.date(2013, 1, 9)) == "a/2013-01-09/b-2013-01-09.csv"
@@ -137,9 +151,16 @@ def test_the_datasets_of_a_folder_come_by_name_and_without_drafts(tmp_path: Path
         ("pattern", "x/*.csv", "4: pattern: 'x/*.csv' has no {date}; write it where the"),
         ("pattern", "x/{data}/*.csv", "4: pattern: 'x/{data}/*.csv' has other braces than {date};"),
         ("pattern", "x/{{date}}/*", "4: pattern: 'x/{{date}}/*' has other braces than {date};"),
-        ("format", "cvs", "6: format: 'cvs' is not one of csv, text; did you mean 'csv'?"),
+        ("format", "cvs", "6: format: 'cvs' is not one of csv, text, json, parquet, avro; did"),
         ("format", "xml", "6: format: 'xml' is not one of csv, text"),
         ("delimiter", "''", "6: delimiter: '' is empty; write some text"),
+        ("quote", "ab", "6: quote: 'ab' is not one character of ASCII, or none: no letter, digit"),
+        ("escape", "é", "6: escape: 'é' is not one character of ASCII, or none"),
+        ("comment", "5", "6: comment: 5 is read by YAML as a number; quote it: '5'"),
+        ("skip_lines", "-1", "6: skip_lines: -1 is too small; write 0 or more"),
+        ("skip_lines", "'3'", "6: skip_lines: '3' is not a whole number; write one, without"),
+        ("encoding", "ebcdic", "6: encoding: 'ebcdic' is not one of utf-8, utf-16, utf-16-le, utf"),
+        ("encoding", "8", "6: encoding: 8 is not one of utf-8, utf-16, utf-16-le, utf-16-be,"),
         ("null_strings", "NA", "6: null_strings: 'NA' is not a list; write it in brackets"),
         ("null_strings", "[NO]", "6: null_strings.0: NO is read by YAML as a boolean; quote it"),
         ("null_strings", "[NULL]", "6: null_strings.0: NULL is read by YAML as no value; quote it"),
@@ -172,9 +193,23 @@ def test_a_missing_field_is_reported_with_an_example(tmp_path: Path) -> None:
     ]
 
 
-def test_csv_options_are_refused_for_text_files(tmp_path: Path) -> None:
-    problem = problem_with(tmp_path, format="text", delimiter="','")
-    assert problem.startswith("7: delimiter: ',' is for csv files only; delete it")
+@pytest.mark.parametrize(
+    ("kind", "option", "value", "kinds"),
+    [
+        ("text", "delimiter", "','", "csv"),
+        ("json", "header", "true", "csv"),
+        ("parquet", "quote", '""', "csv"),
+        ("avro", "skip_lines", "0", "csv"),
+        ("text", "columns", "{a: INTEGER}", "csv and json and parquet and avro"),
+        ("json", "encoding", "utf-16", "csv and text"),
+    ],
+)
+def test_options_are_refused_where_the_format_has_none(
+    tmp_path: Path, kind: str, option: str, value: str, kinds: str
+) -> None:
+    problem = problem_with(tmp_path, format=kind, **{option: value})
+    assert problem.startswith(f"7: {option}: ")
+    assert problem.endswith(f" is for {kinds} files only; delete it, or change the format {kind}")
 
 
 def test_all_mistakes_of_a_file_are_reported_in_the_order_of_their_lines(tmp_path: Path) -> None:

@@ -212,6 +212,42 @@ def test_broken_compressed_data_is_an_error_that_names_the_file(
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
+@pytest.mark.parametrize(
+    ("ending", "content", "message"),
+    [
+        (".gz", _zstd(b"a"), "is no gzip data but Zstandard data; let its name end in .zst"),
+        (
+            ".zst",
+            gzip.compress(b"a"),
+            "is no Zstandard data but gzip data; let its name end in .gz",
+        ),
+        (".bz2", gzip.compress(b"a"), "is no bzip2 data but gzip data; let its name end in .gz"),
+        (".gz", b"a,b\n1,2\n", "is no gzip data; take the ending off its name"),
+        (".gz", b"PAR1\x15\x04", "is no gzip data but a Parquet file; rename it to .parquet, or "),
+    ],
+)
+def test_data_that_is_not_compressed_as_its_name_says_is_an_error_that_says_as_what(
+    tmp_path: Path, ending: str, content: bytes, message: str
+) -> None:
+    path = tmp_path / f"f.csv{ending}"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        read(path)
+    assert str(caught.value).startswith(f"{path}: cannot be read: {message}")
+
+
+def test_a_frame_that_holds_no_data_may_be_the_first_of_zstandard(tmp_path: Path) -> None:
+    path = tmp_path / "f.csv.zst"
+    path.write_bytes(b"\x50\x2a\x4d\x18\x03\0\0\0abc" + _zstd(b"a,b\n"))
+    assert read(path) == b"a,b\n"
+
+
+def test_a_folder_in_the_place_of_a_file_is_an_error_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "f.csv").mkdir()
+    with pytest.raises(InputError, match=r"f\.csv: cannot be read: Is a directory$"):
+        read(tmp_path / "f.csv")
+
+
 def test_a_missing_file_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"gone\.csv: cannot be read: No such file"):
         read(tmp_path / "gone.csv")

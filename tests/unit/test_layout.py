@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import codecs
+import gzip
 import importlib.util
 import os
+import sys
 import time
+import types
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import duckdb
 import pytest
 
-from beam_jobs import layout as layout_module
+from beam_jobs import find_layout as find_layout_module
 from beam_jobs.errors import InputError, UsageError
 from beam_jobs.files import InputFile
-from beam_jobs.formats import FileFormat
-from beam_jobs.layout import Layout, counts_layout, find_layout
+from beam_jobs.find_layout import find_layout
+from beam_jobs.formats import Dialect, FileFormat
+from beam_jobs.layout import Layout, counts_layout
 
 
 def layout_of(
@@ -37,6 +42,12 @@ def columns_of(
 ) -> dict[str, str]:
     """Return the columns of one CSV file."""
     return dict(layout_of(folder, {"f.csv": content}, given).columns)
+
+
+def sample(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Sample so many bytes of a file."""
+    monkeypatch.setattr(find_layout_module, "_SAMPLED_BYTES", size)
+    monkeypatch.setattr(find_layout_module, "_LEAST_BYTES", size)
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +124,7 @@ def test_the_types_of_many_columns_are_found_in_time_that_grows_with_them(
 def test_a_header_longer_than_the_sample_is_read_to_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(layout_module, "_SAMPLED_BYTES", 16)
+    sample(monkeypatch, 16)
     names = [f"column_{number}" for number in range(20)]
     found = columns_of(tmp_path, f"{','.join(names)}\n{','.join('1' * 20)}\n")
     assert list(found) == names
@@ -243,7 +254,7 @@ def test_a_broken_header_is_an_error_that_names_the_file(tmp_path: Path) -> None
 def test_a_sample_may_be_cut_anywhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr(layout_module, "_SAMPLED_BYTES", size)
+    sample(monkeypatch, size)
     content = 'ä,b\n1,"é\né"\n2,"ü,""\n"\n3,"é\n\n4,x"\n5,ö\n'
     found = columns_of(tmp_path, content, FileFormat(delimiter=",", header=True))
     assert found == {"ä": "BIGINT", "b": "VARCHAR"}
@@ -308,10 +319,155 @@ def test_files_without_records_beside_others_are_no_error(tmp_path: Path) -> Non
     assert layout_of(tmp_path, contents).columns == {"b": "BIGINT", "a": "BIGINT"}
 
 
+# Encodings.
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
-def test_utf16_is_an_error_that_says_so(tmp_path: Path, encoding: str) -> None:
-    with pytest.raises(InputError, match=r"f\.csv: line 1: the file is UTF-16 .*save it as UTF-8$"):
-        columns_of(tmp_path, "name,b\nö,2\n".encode(encoding))
+def test_utf16_is_detected_and_one_for_the_run(tmp_path: Path, encoding: str) -> None:
+    text = "name;n\nö;2\nü;3\n"
+    contents = {
+        "1.csv": text.encode(encoding),
+        "2.csv": text.replace("3", "3.5").encode("utf-16"),
+        "3.csv": b"",
+        "4.csv": codecs.BOM_UTF16_BE,
+    }
+    found = layout_of(tmp_path, contents)
+    assert found.columns == {"name": "VARCHAR", "n": "DOUBLE"}
+    assert (found.encoding, found.delimiter, found.splittable) == ("utf-16", ";", False)
+    lines = {name.replace("csv", "log"): content for name, content in contents.items()}
+    assert layout_of(tmp_path, lines).encoding == "utf-16"
+
+
+def test_a_long_sample_in_utf16_is_cut_after_a_line(tmp_path: Path) -> None:
+    text = "name,n\n" + "ö一\u0a0a,2\n" * 100_000 + "x,2.5\n"
+    assert columns_of(tmp_path, text.encode("utf-16")) == {"name": "VARCHAR", "n": "BIGINT"}
+
+
+@pytest.mark.parametrize("ending", ["csv", "txt"])
+def test_files_of_several_encodings_are_an_error_that_names_both(
+    tmp_path: Path, ending: str
+) -> None:
+    contents = {f"1.{ending}": b"a,b\n1,2\n", f"2.{ending}": "a,b\n1,2\n".encode("utf-16")}
+    with pytest.raises(InputError, match=rf"1\.{ending} is UTF-8, but .*2\.{ending} is UTF-16; "):
+        layout_of(tmp_path, contents)
+
+
+def test_a_declared_encoding_is_not_questioned(tmp_path: Path) -> None:
+    content = "prix;€\n1,5;2\n".encode("cp1252")
+    given = FileFormat(encoding="windows-1252", delimiter=";")
+    found = layout_of(tmp_path, {"f.csv": content}, given)
+    assert found.columns == {"prix": "VARCHAR", "€": "BIGINT"}
+    assert (found.encoding, found.splittable) == ("windows-1252", False)
+    with pytest.raises(InputError, match=r"f\.csv: line 1: the file is UTF-16 .*; say --encoding"):
+        layout_of(tmp_path, {"f.csv": "a,b\n".encode("utf-16")}, FileFormat(encoding="utf-8"))
+    assert layout_of(tmp_path, {"f.csv": "a\n1\n"}).splittable
+
+
+# Dialects.
+
+
+def test_delimiter_header_and_types_are_found_in_any_dialect(tmp_path: Path) -> None:
+    content = "Report of \"x\n\n#a,b,c\n'na;me';n\n#\n'it\\'s; #5';1\nx;2\n#2.5;x\n"
+    given = FileFormat(quote="'", escape="\\", comment="#", skip_lines=2)
+    found = layout_of(tmp_path, {"f.csv": content}, given)
+    assert found.columns == {"na;me": "VARCHAR", "n": "BIGINT"}
+    assert found.dialect == Dialect(";", "'", "\\", "#", 2, ("",), header=True)
+
+
+def test_without_header_records_begin_after_the_skipped_lines(tmp_path: Path) -> None:
+    given = FileFormat(header=False, skip_lines=1, comment="#")
+    found = columns_of(tmp_path, "a;b;c\n#\n1,x\n2,y\n", given)
+    assert found == {"column0": "BIGINT", "column1": "VARCHAR"}
+
+
+@pytest.mark.parametrize("quote", ["", "'"])
+def test_a_quote_that_is_none_is_a_character(tmp_path: Path, quote: str) -> None:
+    found = columns_of(tmp_path, 'a|b\n"1|2\n3"|4\n', FileFormat(quote=quote))
+    assert found == {"a": "VARCHAR", "b": "BIGINT"}
+
+
+def test_a_quote_for_an_escape_means_that_it_is_doubled(tmp_path: Path) -> None:
+    given = FileFormat(quote="'", escape="'", delimiter=",", header=True)
+    assert layout_of(tmp_path, {"f.csv": "a\n1\n"}, given).dialect.escape == ""
+
+
+def test_a_long_beginning_of_comments_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample(monkeypatch, 16)
+    content = "#" * 100 + "\n" + "#\n" * 100 + "a,b\n1,2\n"
+    assert list(columns_of(tmp_path, content, FileFormat(comment="#"))) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (FileFormat(quote="ab"), "the quote 'ab' is not one character of ASCII"),
+        (FileFormat(escape="\n"), r"the escape '\\n' is not one character of ASCII"),
+        (FileFormat(comment="é"), "the comment 'é' is not one character of ASCII"),
+        (FileFormat(delimiter="|'", quote="'"), "the delimiter .* cannot hold the quote, '"),
+        (FileFormat(delimiter="#", comment="#"), "the delimiter '#' cannot hold the comment, #"),
+        (FileFormat(escape="#", comment="#"), "'#' cannot be both the escape and the comment"),
+        (FileFormat(comment='"'), "'\"' cannot be both the quote and the comment"),
+    ],
+)
+def test_a_dialect_in_which_a_character_means_two_things_is_refused(
+    tmp_path: Path, given: FileFormat, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        layout_of(tmp_path, {"f.csv": "a\n1\n"}, given)
+
+
+# Bad input.
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"PAR1\x15\x04\x15", "is a Parquet file; rename it to .parquet, or say --format parquet"),
+        (gzip.compress(b"a,b\n"), "is gzip data; let its name end in .gz"),
+        (b"PK\x03\x04\x14\0", "is a ZIP archive, or a spreadsheet; unpack it, or save it as CSV"),
+    ],
+)
+@pytest.mark.parametrize("given", [FileFormat(), FileFormat(header=False, encoding="latin-1")])
+@pytest.mark.parametrize("name", ["f.csv", "f.txt"])
+def test_a_file_of_another_format_under_a_wrong_ending_is_an_error_that_says_so(
+    tmp_path: Path, content: bytes, message: str, given: FileFormat, name: str
+) -> None:
+    if name == "f.txt":
+        given = FileFormat(encoding=given.encoding)
+    with pytest.raises(InputError, match=rf"{name}: {message}$"):
+        layout_of(tmp_path, {name: content}, given)
+
+
+def test_a_header_alone_has_texts(tmp_path: Path) -> None:
+    assert columns_of(tmp_path, "a,b\n") == {"a": "VARCHAR", "b": "VARCHAR"}
+
+
+def test_ten_thousand_columns_are_found_in_bounded_time(tmp_path: Path) -> None:
+    names = [f"column_{number}" for number in range(10_000)]
+    lines = "".join(",".join(str(row + n) for n in range(10_000)) + "\n" for row in range(3))
+    started = time.process_time()
+    found = columns_of(tmp_path, f"{','.join(names)}\n{lines}")
+    assert found == dict.fromkeys(names, "BIGINT")
+    assert time.process_time() - started < 4
+
+
+@pytest.mark.parametrize("header", [None, True])
+def test_a_header_of_a_hundred_megabytes_is_an_error_in_bounded_time(
+    tmp_path: Path, header: bool | None
+) -> None:
+    started = time.process_time()
+    with pytest.raises(
+        InputError, match=r"f\.csv: line 1: the header is malformed: longer than 16"
+    ):
+        columns_of(tmp_path, b"x," * 50_000_000, FileFormat(header=header))
+    assert time.process_time() - started < 5
+
+
+def test_a_record_of_a_hundred_megabytes_does_not_decide(tmp_path: Path) -> None:
+    content = b"a,b\n1,2\n" + b"x," * 50_000_000
+    assert columns_of(tmp_path, content) == {"a": "BIGINT", "b": "BIGINT"}
 
 
 # What is declared.
@@ -336,6 +492,12 @@ def test_a_nested_type_is_refused_with_the_remedy(tmp_path: Path) -> None:
         columns_of(tmp_path, "a\n1\n", FileFormat(columns={"a": "INTEGER[]"}))
 
 
+def test_the_columns_whose_types_are_those_of_a_sample_are_told(tmp_path: Path) -> None:
+    given = FileFormat(columns={"A": "VARCHAR", "extra": "DATE"})
+    found = layout_of(tmp_path, {"f.csv": "a,b,c\n1,2,x\n"}, given)
+    assert found.inferred == {"b", "c"}
+
+
 # Formats and paths.
 
 
@@ -345,6 +507,58 @@ def test_a_nested_type_is_refused_with_the_remedy(tmp_path: Path) -> None:
 )
 def test_the_ending_tells_the_format(name: str, expected: str) -> None:
     assert find_layout([InputFile(name, 0)], FileFormat()).name == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "module"),
+    [
+        ("f.jsonl", "json", "json_lines"),
+        ("f.ndjson.gz", "json", "json_lines"),
+        ("f.json", "json", "json_lines"),
+        ("f.parquet", "parquet", "parquet_files"),
+        ("f.avro", "avro", "avro_files"),
+    ],
+)
+def test_the_columns_of_other_formats_are_found_by_their_own_modules(
+    monkeypatch: pytest.MonkeyPatch, name: str, kind: str, module: str
+) -> None:
+    asked: list[tuple[Sequence[InputFile], Mapping[str, str]]] = []
+
+    def find_columns(files: Sequence[InputFile], declared: Mapping[str, str]) -> dict[str, str]:
+        asked.append((files, declared))
+        return {"a": "INTEGER[]", "b": "BIGINT"}
+
+    stub = types.ModuleType(module)
+    monkeypatch.setattr(stub, "find_columns", find_columns, raising=False)
+    monkeypatch.setitem(sys.modules, f"beam_jobs.{module}", stub)
+    files = [InputFile(f"x={number}/{name}", number) for number in range(100)]
+    found = find_layout(files, FileFormat(columns={"A": "INTEGER[]"}))
+    assert asked == [(files[1::10], {"A": "INTEGER[]"})]
+    assert (found.name, found.columns) == (kind, {"a": "INTEGER[]", "b": "BIGINT"})
+    assert found.path_columns == {"x": "BIGINT"}
+    assert found.inferred == {"b"}
+    assert found.splittable
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("f.txt", FileFormat(delimiter=";"), "delimiter ';': is for csv files only, and these are"),
+        ("f.json", FileFormat(header=True), "header True: is for csv files only, and .* are json;"),
+        ("f.parquet", FileFormat(skip_lines=0), "skip_lines 0: is for csv files only"),
+        (
+            "f.avro",
+            FileFormat(encoding="utf-8"),
+            "encoding 'utf-8': is for csv and text files only",
+        ),
+        ("f.txt", FileFormat(columns={"a": "INT"}), "columns .* is for csv and json and parquet"),
+    ],
+)
+def test_an_option_that_does_not_go_with_the_format_is_refused(
+    name: str, given: FileFormat, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        find_layout([InputFile(name, 5)], given)
 
 
 def test_an_ending_that_tells_nothing_is_refused_by_name() -> None:

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_jobs.quoting import whole_records
+from beam_jobs.formats import Dialect
+from beam_jobs.quoting import guess_record, record_ends
+
+
+def whole_records(block: bytes, delimiter: str) -> int | None:
+    ends = record_ends(block, Dialect(delimiter))
+    return None if ends is None else ends.last
+
 
 CELLS = st.text(alphabet='a",\n x', max_size=5)
 
@@ -28,6 +35,10 @@ def test_any_cut_of_a_well_formed_file_is_proven(
         writer.writerow(row)
         ends.append(stream.tell())
     text = stream.getvalue().encode()
+    whole = record_ends(text, Dialect())
+    assert whole is not None
+    for place in range(1, len(text) + 1):
+        assert whole.at_or_after(place) == min(end for end in ends if end >= place)
     cut = data.draw(st.integers(0, len(text)))
     if text[:cut].endswith(b"\r"):
         cut -= 1  # half a line end is left to the caller, who cuts at newlines
@@ -84,3 +95,17 @@ def test_a_newline_within_quotes_ends_no_record() -> None:
 def test_the_delimiter_counts() -> None:
     assert whole_records(b'a;"x"\n', ";") == 6
     assert whole_records(b'a;"x"\n', ",") is None
+
+
+def test_the_next_record_is_found_from_anywhere_within_quotes_too() -> None:
+    data = b'1,"a,\nb, c",2\n3,"d\n\ne",4\n5,f,6\n'
+    ends = [14, 25, 31]
+    for start in range(1, len(data)):
+        place = guess_record(data[start - 1 :], Dialect())
+        assert place is not None
+        assert start - 1 + place == min(end for end in ends if end >= start)
+
+
+def test_no_record_is_guessed_where_quotes_are_irregular_or_no_line_ends() -> None:
+    assert guess_record(b'a"b"c\nd\n', Dialect()) is None
+    assert guess_record(b"abc", Dialect()) is None

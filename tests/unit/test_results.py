@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 import pytest
 
 from beam_jobs.errors import TallyflowError, UsageError
@@ -28,15 +27,11 @@ SELECT * FROM (VALUES
 """
 
 
-def result_of(query: str) -> pa.Table:
-    """Return a result as the engine hands it over."""
-    result: pa.Table = open_session().sql(query).to_arrow_table()
-    return result
-
-
 def written(query: str, path: Path) -> Path:
     """Write the result of a query."""
-    write_result(result_of(query), str(path))
+    session = open_session(str(path.parent))
+    session.execute(f"CREATE VIEW result AS {query}")
+    write_result(session, str(path))
     return path
 
 

@@ -8,6 +8,7 @@ from beam_jobs.errors import QueryError, UsageError
 from beam_jobs.sql import parse_query, plan_query
 
 COLUMNS = {"a": "INTEGER", "b": "VARCHAR", "x": "DOUBLE", "s": "STRUCT(f INTEGER)"}
+LOOKUPS = {"airports": {"c": "INTEGER", "d": "VARCHAR"}}
 
 # query, the part that the error points at (None: none), a piece of the message
 REFUSED = [
@@ -20,6 +21,7 @@ REFUSED = [
     ("SELECT a FROM input", "SELECT", "not an aggregate"),
     ("SELECT DISTINCT a FROM input", "SELECT", "not an aggregate"),
     ("SELECT sum(x) OVER () FROM input", "SELECT", "not an aggregate"),
+    ("SELECT 5 AS k, 'x' AS c FROM input GROUP BY ALL", "SELECT", "not an aggregate"),
     ("SELECT * FROM input", "*", "name the columns"),
     ("SELECT count(*), max(COLUMNS('a')) FROM input", "COLUMNS", "name the columns"),
     # reads or writes something else
@@ -39,8 +41,25 @@ REFUSED = [
     ("SELECT count(*) FROM main.input", "main.input", "there is no table 'main.input'"),
     ("SELECT count(*) FROM sqlite_master", "sqlite_master", "there is no table"),
     ("SELECT count(*)", None, "has no FROM"),
-    ("SELECT count(*) FROM input a JOIN input b ON a.a = b.a", "input a", "joins"),
-    ("SELECT count(*) FROM input, (SELECT 1)", "input", "joins"),
+    ("SELECT count(*) FROM input a JOIN input b ON a.a = b.a", "input b", "with itself"),
+    ("SELECT count(*) FROM input, (SELECT 1)", None, "has no FROM"),
+    ("SELECT count(*) FROM input JOIN airport USING (a)", "airport", "did you mean airports?"),
+    ("SELECT count(*) FROM airports", "airports", "join it to input"),
+    ("SELECT count(*) FROM (FROM airports)", "airports", "join it to input"),
+    ("SELECT count(*) FROM airports x, airports y", "airports x", "one of them must be input"),
+    ("SELECT count(*) FROM input RIGHT JOIN airports USING (a)", "airports", "RIGHT JOIN"),
+    ("SELECT count(*) FROM airports RIGHT JOIN input USING (a)", "input", "RIGHT JOIN"),
+    ("SELECT count(*) FROM input FULL JOIN airports USING (a)", "airports", "FULL JOIN"),
+    ("SELECT count(*) FROM airports LEFT JOIN input USING (a)", "input", "on the left of a LEFT"),
+    ("SELECT count(*) FROM airports ANTI JOIN input USING (a)", "input", "on the left of an ANTI"),
+    ("SELECT count(*) FROM input NATURAL JOIN airports", "airports", "NATURAL joins"),
+    ("SELECT count(*) FROM input ASOF JOIN airports ON a > c", "airports", "ASOF joins"),
+    ("SELECT count(*) FROM input POSITIONAL JOIN airports", "airports", "POSITIONAL joins"),
+    (
+        "SELECT count(*) FROM (SELECT x FROM input JOIN airports USING (a))",
+        "input",
+        "join in the outer FROM",
+    ),
     ("SELECT count(*) FROM (SELECT * FROM read_csv('x'))", "read_csv", "table functions"),
     ("SELECT count(*) FROM (VALUES (1)) t", None, "reads no table"),
     ("SUMMARIZE input", None, "reads no table"),
@@ -66,9 +85,11 @@ REFUSED = [
     ("SELECT nextval('q'), count(*) FROM input", "nextval", "another value for every block"),
     ("SELECT count(*) FROM input WHERE a = $1", "$1", "parameters"),
     # aggregates without a state that merges
-    ("SELECT mode(a) FROM input", "mode", "instead: GROUP BY the value"),
-    ("SELECT histogram(a) FROM input", "histogram", "instead: GROUP BY the value"),
-    ("SELECT entropy(a) FROM input", "entropy", "has no state"),
+    ("SELECT histogram_exact(a, [1]) FROM input", "histogram_exact", "instead: histogram(x)"),
+    ("SELECT histogram(a, [1, 2]) FROM input", "histogram", "GROUP BY the bin"),
+    ("SELECT mode(DISTINCT a) FROM input", "mode", "leave DISTINCT out"),
+    ("SELECT max(DISTINCT a, 2) FROM input", "max", "n largest"),
+    ("SELECT count(*) FROM (SELECT b COLLATE nocase AS c FROM input)", "b", "lower("),
     ("SELECT approx_top_k(a, 3) FROM input", "approx_top_k", "LIMIT k is exact"),
     ("SELECT reservoir_quantile(a, 0.5) FROM input", "reservoir_quantile", "approx_quantile"),
     ("SELECT max(a, 2) FROM input", "max", "n largest"),
@@ -93,6 +114,16 @@ BOUND = [
     ("SELECT nosuch(a), count(*) FROM input", "nosuch", "does not exist"),
     ("SELECT count(*) FROM input WHERE sum(a) > 1", "sum", "WHERE"),
     ("SELECT count(*) FROM input GROUP BY 7", None, "out of range"),
+    ("SELECT b COLLATE nocase AS k, count(*) FROM input GROUP BY k", "b", "COLLATE"),
+    ("SELECT count(DISTINCT b COLLATE nocase) FROM input", "b", "COLLATE"),
+    ("SELECT a, count(*) FROM input GROUP BY ROLLUP(a, input.a)", "a", "under two names"),
+    ("SELECT max(a) FROM input JOIN airports USING (a)", None, "not exist on right"),
+    ("SELECT max(c), max(d) FROM input JOIN airports x ON input.a = y.c", "y", "not found"),
+    (
+        "SELECT max(c) FROM input JOIN airports ON x > epoch(current_date)",
+        "current_date",
+        "no column",
+    ),
     ("SELECT count(*), count(*) FROM input", "SELECT", "rename one with AS"),
     (
         "SELECT max(t) FROM (SELECT current_timestamp AS t FROM input)",
@@ -115,7 +146,7 @@ def test_it_is_refused_without_knowing_the_columns(
     query: str, part: str | None, message: str
 ) -> None:
     with pytest.raises(QueryError, match="query") as caught:
-        parse_query(query)
+        parse_query(query, ["airports"])
     assert message in caught.value.problem
     assert_points_at(caught.value, query, part)
 
@@ -123,7 +154,7 @@ def test_it_is_refused_without_knowing_the_columns(
 @pytest.mark.parametrize(("query", "part", "message"), [*REFUSED, *BOUND])
 def test_it_is_refused_over_known_columns(query: str, part: str | None, message: str) -> None:
     with pytest.raises(QueryError, match="query") as caught:
-        plan_query(query, COLUMNS)
+        plan_query(query, COLUMNS, LOOKUPS)
     assert message in caught.value.problem
     assert_points_at(caught.value, query, part)
 

@@ -4,85 +4,63 @@ from __future__ import annotations
 
 import csv
 import io
+import tempfile
 import time
-from dataclasses import replace
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_jobs import arrow_csv, csv_columns, csv_load, csv_records, records
-from beam_jobs.csv_load import NotProvenError, load_carefully, load_proven_blocks
+from beam_jobs import arrow_csv, blocks, csv_columns, csv_cut, csv_records, reports
 from beam_jobs.errors import InputError
+from beam_jobs.files import InputFile
+from beam_jobs.formats import Dialect
 from beam_jobs.layout import Layout
-from beam_jobs.records import load_counts, load_text
+from beam_jobs.parts import Part, PartEnd, Share
 from beam_jobs.reports import BlockReport
-from beam_jobs.session import open_session
+from tests.unit.reading import Reading, Rows
 
-Rows = list[tuple[Any, ...]]
 _LINE_ENDS = ["\n", "\r\n", "\r"]
 _TEXTS = {"a": "VARCHAR", "b": "VARCHAR"}
+_FOLDER = tempfile.TemporaryDirectory()
+PATH = Path(_FOLDER.name) / "data.csv"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def folder() -> Iterator[None]:
+    with _FOLDER:
+        yield
 
 
 def load(
     data: bytes,
     columns: dict[str, str] | None = None,
     *,
-    delimiter: str = ",",
-    header: bool = True,
-    nulls: tuple[str, ...] = ("",),
+    cuts: list[int] | None = None,
+    **dialect: Any,
 ) -> tuple[Rows, BlockReport]:
-    """Load a CSV file's bytes; returns the rows of ``input`` without the file name."""
-    layout = Layout(
-        "csv",
-        columns or _TEXTS,
-        delimiter=delimiter,
-        header=header,
-        null_strings=nulls,
-    )
-    proven = read(data, layout)
-    careful = read(data, layout, carefully=True)
-    assert careful is not None
-    if proven is not None:
-        assert repr(proven) == repr(careful)  # in which NaN is NaN
-    return careful
+    """Read a CSV file's bytes; returns the rows of ``input`` without the file name."""
+    PATH.write_bytes(data)
+    reading = Reading(PATH, Layout("csv", columns or _TEXTS, dialect=Dialect(**dialect)))
+    carefully = reading.carefully()
+    # In the text of which NaN is NaN.
+    assert told(reading.whole()) == told(carefully)
+    if cuts is not None and (in_parts := reading.in_parts(cuts)):
+        assert told(in_parts) == told(carefully)
+    return carefully
 
 
-def read(
-    data: bytes, layout: Layout, *, carefully: bool = False
-) -> tuple[Rows, BlockReport] | None:
-    """Load the bytes by one of the two ways; None if they have to be read carefully."""
-    session = open_session()
-    streams = io.BytesIO(data), io.BytesIO(data)
-    rows: Rows = []
-    total = BlockReport("bucket/data.csv", 0)
-    try:
-        reports = (
-            iter([load_carefully(session, *streams, total.file, layout)])
-            if carefully
-            else load_proven_blocks(session, streams[0], total.file, layout)
-        )
-        for report in reports:
-            found = session.execute("SELECT * EXCLUDE (filename) FROM input").fetchall()
-            assert report.rows == len(found)
-            rows += found
-            total = replace(
-                total,
-                rows=total.rows + report.rows,
-                reject_count=total.reject_count + report.reject_count,
-                rejects=(*total.rejects, *report.rejects)[: reports.KEPT_REJECTS],
-                missing=total.missing + report.missing,
-                ignored=total.ignored + report.ignored,
-            )
-    except NotProvenError:
-        return None
-    return rows, total
+def told(found: tuple[Rows, BlockReport]) -> str:
+    """Return what was found as a text, but for the lines, which only parts count."""
+    return repr(found).rpartition(", lines=")[0]
 
 
 def rejects_of(report: BlockReport) -> list[tuple[int, str, str]]:
     """Return line, text and reason of each reject."""
-    assert all(reject.file == "bucket/data.csv" for reject in report.rejects)
+    assert all(reject.file == str(PATH) for reject in report.rejects)
     return [(reject.line, reject.text, reject.reason) for reject in report.rejects]
 
 
@@ -168,7 +146,7 @@ def _anything(draw: st.DrawFn) -> bytes:
 @settings(max_examples=150, deadline=None)
 def test_every_record_is_a_row_or_a_reject(body: bytes, end: str, kind: str) -> None:
     data = f"a,b{end}".encode() + body
-    rows, report = load(data, {"a": "VARCHAR", "b": kind}, nulls=("", "NA"))
+    rows, report = load(data, {"a": "VARCHAR", "b": kind}, null_strings=("", "NA"))
     lines = data.decode(errors="surrogateescape")
     total_lines = len(list(io.StringIO(lines, newline="")))
     assert report.reject_count == sum(reject.lines for reject in report.rejects)
@@ -206,7 +184,7 @@ _TRICKY = st.sampled_from(
         min_size=1,
         max_size=4,
     ),
-    kind=st.sampled_from([*arrow_csv.ARROW_TYPES, "VARCHAR", "DECIMAL(9,2)", "FLOAT", "TIME"]),
+    kind=st.sampled_from([*arrow_csv.ARROW_TYPES, "DECIMAL(9,2)", "FLOAT", "TIME"]),
     separator=st.sampled_from(["T", " "]),
     quoted=st.booleans(),
 )
@@ -216,26 +194,81 @@ def test_arrow_reads_a_value_as_the_careful_reader_does_or_leaves_it(
 ) -> None:
     mark = '"' if quoted else ""
     lines = [f"{mark}{value.replace('T', separator)}{mark},x" for value in values]
-    load("\n".join(["a,b", *lines, ""]).encode(), {"a": kind, "b": "VARCHAR"}, nulls=("", "NA"))
+    load(
+        "\n".join(["a,b", *lines, ""]).encode(),
+        {"a": kind, "b": "VARCHAR"},
+        null_strings=("", "NA"),
+    )
 
 
 @given(
     body=_anything(),
-    size=st.integers(1, 12),
+    size=st.integers(3, 12),
     width=st.integers(1, 3),
     header=st.booleans(),
     bom=st.sampled_from([b"", b"\xef\xbb\xbf"]),
     kind=st.sampled_from(["VARCHAR", "BIGINT", "DECIMAL(9,2)"]),
+    cut=st.integers(1, 30),
+    dialect=st.sampled_from(
+        [{}, {}, {"quote": ""}, {"quote": "'"}, {"escape": "\\"}, {"comment": "x"}]
+    ),
 )
 @settings(max_examples=400, deadline=None)
-def test_no_block_size_changes_a_row_or_a_reject(
-    body: bytes, *, size: int, width: int, header: bool, bom: bytes, kind: str
+def test_no_block_size_and_no_cut_changes_a_row_or_a_reject(
+    body: bytes,
+    *,
+    size: int,
+    width: int,
+    header: bool,
+    bom: bytes,
+    kind: str,
+    cut: int,
+    dialect: dict[str, Any],
 ) -> None:
     names = [f"c{number}" for number in range(width)]
     data = bom + (f"{','.join(names)}\n".encode() if header else b"") + body
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(csv_load, "BLOCK_BYTES", size)
-        load(data, dict.fromkeys(names, kind), header=header, nulls=("", "NA"))
+        patch.setattr(csv_cut, "BLOCK_BYTES", size)
+        patch.setattr(blocks, "BLOCK_BYTES", size)
+        cuts = list(range(cut, len(data), cut))
+        kinds = dict.fromkeys(names, kind)
+        load(data, kinds, cuts=cuts, header=header, null_strings=("", "NA"), **dialect)
+
+
+@given(
+    rows=st.lists(st.lists(_VALUES, min_size=2, max_size=2), min_size=1, max_size=5),
+    end=st.sampled_from(["\n", "\r\n"]),
+)
+@settings(max_examples=15, deadline=None)
+def test_every_cut_of_a_well_formed_file_gives_its_records(rows: list[list[str]], end: str) -> None:
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream, lineterminator=end, quoting=csv.QUOTE_ALL)
+    writer.writerows([["a", "b"], *rows])
+    data = stream.getvalue().encode()
+    whole = load(data)
+    reading = Reading(PATH, Layout("csv", _TEXTS))
+    for cut in range(1, len(data)):
+        found = reading.in_parts([cut])
+        assert found is None or told(found) == told(whole)
+
+
+def test_a_large_file_with_quoted_newlines_is_cut_anywhere() -> None:
+    record = b'1,"a ""quoted"",\nand, broken\n\nvalue"\n'
+    data = b"a,b\n" + record * 8
+    PATH.write_bytes(data)
+    reading = Reading(PATH, Layout("csv", _TEXTS))
+    for cut in range(1, len(data)):
+        found = reading.in_parts([cut])
+        assert found is not None
+        assert len(found[0]) == 8
+
+
+def test_a_part_that_begins_within_quotes_unseen_is_not_counted() -> None:
+    # From the cut on, the text within the quotes reads like records.
+    data = b'a,b\n1,"x\n' + b"2,3\n" * 10 + b'",5\n'
+    PATH.write_bytes(data)
+    reading = Reading(PATH, Layout("csv", _TEXTS))
+    assert reading.in_parts([30]) is None
 
 
 @pytest.mark.parametrize("end", _LINE_ENDS)
@@ -285,16 +318,15 @@ def test_a_quote_that_is_never_closed_counts_every_line_that_it_swallows() -> No
     assert report.reject_count == 5001
     ((line, text, reason),) = rejects_of(report)
     assert (line, len(text)) == (3, 1000)
-    assert reason == (
-        "a quote is not closed by the end of the file (lines 3 to 5003, which count as 5001)"
-    )
+    assert reason == "a quote is not closed by the end of the file"
+    assert "(lines 3 to 5003)" in str(report.rejects[0])
 
 
 def test_a_stray_quote_that_meets_another_counts_every_line_between_them() -> None:
     rows, report = load(b'a,b\n"1,2\n3,4\n"5",6\n7,8\n')
     assert rows == [("7", "8")]
     assert report.reject_count == 3
-    assert rejects_of(report)[0][2].startswith("text after a closing quote (lines 2 to 4")
+    assert "text after a closing quote (lines 2 to 4)" in str(report.rejects[0])
 
 
 def test_a_record_that_is_too_long_is_a_reject(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,13 +336,13 @@ def test_a_record_that_is_too_long_is_a_reject(monkeypatch: pytest.MonkeyPatch) 
     assert rows == [("ok", "3")]
     assert [(line, reason[:26]) for line, _, reason in rejects_of(report)] == [
         (2, "longer than 20 characters"),
-        (3, "longer than 20 characters "),
+        (3, "longer than 20 characters"),
         (35, "1 value where 2 belong"),
     ]
 
 
 def test_null_strings_and_empty_values_are_null_quoted_or_not() -> None:
-    rows, _ = load(b'a,b\n,NA\n"","NA"\n" ",na\n', nulls=("", "NA"))
+    rows, _ = load(b'a,b\n,NA\n"","NA"\n" ",na\n', null_strings=("", "NA"))
     assert rows == [(None, None), (None, None), (" ", "na")]
 
 
@@ -339,42 +371,65 @@ def test_columns_match_by_name_in_any_order_and_case() -> None:
         (b"x" * 200, "line 1: '" + "x" * 100 + "'…"),
     ],
 )
-@pytest.mark.parametrize("carefully", [False, True])
 def test_a_file_with_none_of_the_columns_is_an_error_with_its_first_line_and_the_remedy(
-    data: bytes, shown: str, *, carefully: bool
+    data: bytes, shown: str
 ) -> None:
-    with pytest.raises(InputError) as caught:
-        read(data, Layout("csv", _TEXTS), carefully=carefully)
-    assert str(caught.value) == (
-        f"bucket/data.csv: {shown} has none of the run's columns (a, b); say how the files are "
-        "read with --delimiter or --header, or give files of another kind a pattern of their own"
-    )
+    PATH.write_bytes(data)
+    reading = Reading(PATH, Layout("csv", _TEXTS))
+    for read in (reading.whole, reading.carefully):
+        with pytest.raises(InputError) as caught:
+            read()
+        assert str(caught.value) == (
+            f"{PATH}: {shown} has none of the run's columns (a, b); say how the files are "
+            "read with --delimiter or --header, or give files of another kind a pattern of their "
+            "own"
+        )
 
 
 def test_a_file_has_its_rows_where_the_run_has_no_columns() -> None:
-    found = read(b"x,y\n1,2\n", Layout("csv", {}, {"date": "DATE"}))
-    assert found is not None
-    assert found[0] == [(None,)]
+    PATH.write_bytes(b"x,y\n1,2\n")
+    rows, _ = Reading(PATH, Layout("csv", {}, {"date": "DATE"})).whole()
+    assert rows == [(None,)]
+
+
+def test_only_the_wanted_columns_are_read_and_checked() -> None:
+    PATH.write_bytes(b"a,b,c\n1,x,2\n3,4,y\n5,6\n")
+    kinds = dict.fromkeys("abcd", "BIGINT")
+    reading = Reading(PATH, Layout("csv", kinds), {"d": "BIGINT", "b": "BIGINT"})
+    for read in (reading.whole, reading.carefully):
+        rows, report = read()
+        assert rows == [(None, 4)]
+        assert [(reject.line, reject.reason) for reject in report.rejects] == [
+            (2, "column b: 'x' is no BIGINT"),
+            (4, "2 values where 3 belong"),
+        ]
+        assert (report.missing, report.ignored) == (("d",), ())
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
 @pytest.mark.parametrize("header", [True, False])
-@pytest.mark.parametrize("carefully", [False, True])
-def test_utf16_is_an_error_that_says_so(encoding: str, *, header: bool, carefully: bool) -> None:
-    data = "name,b\nö,2\n".encode(encoding)
-    with pytest.raises(InputError, match=r"^bucket/data\.csv: line 1: the file is UTF-16 .*UTF-8$"):
-        read(data, Layout("csv", _TEXTS, header=header), carefully=carefully)
+def test_utf16_is_an_error_that_says_so(encoding: str, *, header: bool) -> None:
+    PATH.write_bytes("name,b\nö,2\n".encode(encoding))
+    reading = Reading(PATH, Layout("csv", _TEXTS, dialect=Dialect(header=header)))
+    for read in (reading.whole, reading.carefully):
+        with pytest.raises(InputError, match=r"data\.csv: line 1: the file is UTF-16 .*UTF-8$"):
+            read()
 
 
 def test_a_wide_file_is_read_in_time_that_grows_with_its_columns() -> None:
     names = [f"c{number}" for number in range(8000)]
     record = ",".join("x" if number % 2 else "1" for number in range(8000))
     kinds = {name: "VARCHAR" if number % 2 else "BIGINT" for number, name in enumerate(names)}
+    PATH.write_text(f"{','.join(names)}\n{record}\n")
+    reading = Reading(PATH, Layout("csv", kinds))
+    part = Part(0, InputFile(str(PATH), PATH.stat().st_size), 0, PATH.stat().st_size)
     started = time.process_time()
-    found = read(f"{','.join(names)}\n{record}\n".encode(), Layout("csv", kinds))
+    (block,) = reading.reader.cut(Share(0, (part,)))
+    assert not isinstance(block, PartEnd)
+    reading.reader.load(reading.session, block)
     assert time.process_time() - started < 3
-    assert found is not None
-    assert found[0] == [(1, "x") * 4000]
+    found = reading.session.connection.execute("SELECT c0, c1, c7998, c7999 FROM input").fetchall()
+    assert found == [(1, "x", 1, "x")]
 
 
 @pytest.mark.parametrize("data", [b"", b"\n\n", b"\xef\xbb\xbf", b"a,b", b"a,b\n", b"\n\na,b\r\n"])
@@ -402,7 +457,7 @@ def test_without_header_the_columns_are_in_the_order_of_the_layout() -> None:
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        (b"a,a\n", "bucket/data.csv: line 1: two columns are named 'a'; rename one"),
+        (b"a,a\n", "data.csv: line 1: two columns are named 'a'; rename one"),
         (b"\nA,a\n", "line 2: two columns are named 'a'"),
         (b"a,\n", "line 1: column 2 has no name"),
         (b'"a"x,b\n', "line 1: the header is malformed: text after a closing quote"),
@@ -429,7 +484,7 @@ def test_only_the_first_rejects_are_kept_and_all_are_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(csv_columns, "KEPT_REJECTS", 5)
-    monkeypatch.setattr(records, "KEPT_REJECTS", 5)
+    monkeypatch.setattr(reports, "KEPT_REJECTS", 5)
     body = b"".join(b"x,%d\n" % n if n % 3 else b"ragged\n" for n in range(100))
     _, report = load(b"a,b\n" + body, {"a": "BIGINT", "b": "BIGINT"})
     assert report.reject_count == 100
@@ -450,66 +505,3 @@ def test_a_file_of_any_size_agrees_with_the_csv_module() -> None:
     rows, report = load(stream.getvalue().encode() + b"ragged\n")
     assert rows == [tuple(record) for record in written]
     assert report.rejects[0].line == 60_002
-
-
-# Lines of text.
-
-
-def load_lines(block: bytes, first_line: int = 1) -> tuple[list[str], BlockReport]:
-    session = open_session()
-    report = load_text(session, block, first_line, "f.txt", Layout("text", {"line": "VARCHAR"}))
-    return [line for (line,) in session.execute("SELECT line FROM input").fetchall()], report
-
-
-@given(st.lists(st.text(st.sampled_from("xé\r\0 "), max_size=4)), st.sampled_from(["\n", "\r\n"]))
-@settings(deadline=None)
-def test_lines_lose_their_end_and_nothing_else(lines: list[str], end: str) -> None:
-    block = "".join(line + end for line in lines)
-    # Of a first block, NULs in every other place would be UTF-16.
-    found, report = load_lines(block.encode(), first_line=2)
-    expected = lines if end == "\r\n" else [line.removesuffix("\r") for line in lines]
-    assert found == expected
-    assert report.rows == len(lines)
-
-
-def test_a_last_line_without_an_end_is_a_line() -> None:
-    assert load_lines(b"a\n\nb")[0] == ["a", "", "b"]
-    assert load_lines(b"")[0] == []
-
-
-def test_lines_that_are_not_utf8_are_rejects_with_their_number() -> None:
-    lines, report = load_lines(b"a\nb\xff\nc\n\xed\xa0\x80", first_line=10)
-    assert lines == ["a", "c"]
-    assert (report.rows, report.reject_count) == (2, 2)
-    assert [(reject.line, reject.text) for reject in report.rejects] == [
-        (11, "b\ufffd"),
-        (13, "\ufffd\ufffd\ufffd"),
-    ]
-
-
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
-def test_text_that_is_utf16_is_an_error_that_says_so(encoding: str) -> None:
-    with pytest.raises(InputError, match=r"^f\.txt: line 1: the file is UTF-16 .*UTF-8$"):
-        load_lines("one\ntwo\n".encode(encoding))
-
-
-def test_a_character_cut_by_a_line_end_is_two_rejects() -> None:
-    lines, report = load_lines(b"\xc3\n\xa9\nok\n")
-    assert lines == ["ok"]
-    assert report.reject_count == 2
-
-
-def test_counts_are_one_record_with_the_columns_of_the_path() -> None:
-    session = open_session()
-    columns = {"lines": "BIGINT", "bytes": "BIGINT"}
-    layout = Layout("counts", columns, {"date": "DATE", "hour": "BIGINT"})
-    report = load_counts(session, 3, 10, "x/Date=2013-01-01/f", layout)
-    assert report.rows == 3
-    ((lines, size, date, hour, name),) = session.execute("FROM input").fetchall()
-    assert (lines, size, str(date), hour, name) == (
-        3,
-        10,
-        "2013-01-01",
-        None,
-        "x/Date=2013-01-01/f",
-    )

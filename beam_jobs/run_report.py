@@ -1,0 +1,193 @@
+"""The run report: one JSON document that says what a run read, found and published.
+
+Whoever shows or checks a run reads it, DAG files too: nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from beam_jobs.errors import InputError
+
+
+class _Model(BaseModel):
+    # JSON has no NaN and no infinity: they are the strings "NaN", "Infinity" and "-Infinity".
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+class Versions(_Model):
+    """What computed the numbers."""
+
+    tallyflow: str
+    duckdb: str
+    beam: str
+    python: str
+
+
+class FileRead(_Model):
+    """A file that was read."""
+
+    path: str
+    bytes: int = Field(description="As it is stored, so before it is decompressed.")
+
+
+class Inputs(_Model):
+    """The files of the run, fixed before it began."""
+
+    pattern: str
+    number: int
+    bytes: int = Field(description="Of all files together, as they are stored.")
+    files: tuple[FileRead, ...] = Field(description="In the order of their paths.")
+
+
+class Columns(_Model):
+    """How the files were read."""
+
+    format: str
+    columns: Mapping[str, str] = Field(description="Name to DuckDB type, of the files' columns.")
+    path_columns: Mapping[str, str] = Field(
+        description="Likewise, of the columns in the files' paths."
+    )
+    inferred: tuple[str, ...] = Field(description="The columns whose type was not declared.")
+
+
+class RejectFound(_Model):
+    """A record that could not be read."""
+
+    file: str
+    line: int = Field(description="Where the record begins, from 1.")
+    text: str = Field(description="The record as it stands in the file, cut if it is long.")
+    reason: str
+    lines: int = Field(default=1, description="How many lines of the file it takes.")
+
+
+class Rejects(_Model):
+    """The records that could not be read."""
+
+    count: int
+    limit: int = Field(description="More than these, and nothing is published.")
+    path: str | None = Field(description="Where they are kept, if there are any.")
+    first: tuple[RejectFound, ...] = Field(description="The first ten, by file and line.")
+
+
+class DriftFound(_Model):
+    """A column that not all files have."""
+
+    column: str
+    files: int = Field(description="In how many files it is missing, or new.")
+    first_file: str
+
+
+class Drift(_Model):
+    """Where files have other columns than the run."""
+
+    missing: tuple[DriftFound, ...] = Field(description="Columns of the run; read as NULL.")
+    new: tuple[DriftFound, ...] = Field(description="Columns of a file; ignored.")
+
+
+class AggregateReport(_Model):
+    """One query and its result."""
+
+    name: str
+    query: str
+    fingerprint: str = Field(
+        description="Of the query and the types that it reads; states merge if theirs are equal."
+    )
+    result: str | None = Field(description="The result's file; null for a table that is printed.")
+    states: tuple[str, ...] = Field(description="The files of its states, one for each relation.")
+    rows: int
+    columns: Mapping[str, str] = Field(description="Name to DuckDB type, in order.")
+    approximate: Mapping[str, str] = Field(
+        description="The approximate aggregates that it uses, with the error to expect."
+    )
+
+
+class FrequentValue(_Model):
+    """A value, and how often it occurs: a range, of one number where that is known exactly."""
+
+    value: str
+    at_least: int
+    at_most: int
+
+
+class ColumnProfile(_Model):
+    """What a column holds; null where the type has no such number."""
+
+    name: str
+    type: str
+    nulls: int
+    distinct: int | None = Field(description="Distinct values, approximately.")
+    min: str | None = Field(description="As text; a long one is cut after 200 characters.")
+    max: str | None
+    mean: float | None = Field(description="Of numbers, those that are finite.")
+    quantiles: Mapping[str, float] | None = Field(
+        description='By percent ("5", "25", "50", "75", "95"), approximately; likewise.'
+    )
+    frequent: tuple[FrequentValue, ...] | None = Field(
+        description="Up to ten values, each proven to be more frequent than `others_at_most`."
+    )
+    others_at_most: int | None = Field(
+        description="How often any value may occur that was not counted throughout."
+    )
+
+
+class Profile(_Model):
+    """The columns, in the order of the files."""
+
+    columns: tuple[ColumnProfile, ...]
+    approximate: Mapping[str, str] = Field(
+        description="The approximate numbers, with the error to expect."
+    )
+
+
+class Launch(_Model):
+    """What is known of a run before it begins."""
+
+    versions: Versions
+    run_id: str
+    dataset: str | None = Field(description="Null for a query given on the command line.")
+    partition: str | None = Field(description="The date of the dataset's partition.")
+    started: datetime.datetime
+    inputs: Inputs
+    layout: Columns
+
+
+class RunReport(Launch):
+    """What a run read, found and published."""
+
+    finished: datetime.datetime
+    seconds: float
+    published: bool
+    problem: str | None = Field(description="Why nothing was published.")
+    rows: int = Field(description="Records that were aggregated.")
+    bytes: int = Field(description="Of the files as they are stored.")
+    rejects: Rejects
+    drift: Drift
+    aggregates: tuple[AggregateReport, ...]
+    profile: Profile | None
+
+    def to_json(self) -> str:
+        """Return the report as JSON for people and programs: indented, with a line's end."""
+        return self.model_dump_json(indent=2) + "\n"
+
+    @classmethod
+    def of_json(cls, text: str | bytes, path: str) -> Self:
+        """Read a report.
+
+        Args:
+            text: The JSON.
+            path: Where it is from.
+
+        Raises:
+            InputError: It is none, or one of another version; it names `path`.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "the document"
+            raise InputError(f"{path}: is no run report: {where}: {first['msg']}") from error

@@ -1,0 +1,1 @@
+"""One script per peer: python -m benchmarks.peers.<peer> WORK INPUT OUTPUT."""

@@ -1,0 +1,169 @@
+"""Whatever the blocks, parts and threads, a share's states are those of its records, each once."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from beam_jobs import blocks, csv_cut, parts, states
+from beam_jobs.blocks import BlockReader
+from beam_jobs.errors import InputError
+from beam_jobs.files import InputFile
+from beam_jobs.layout import Layout
+from beam_jobs.parts import Part, Share, share_out
+from beam_jobs.reports import Findings
+from beam_jobs.sql import Plan, plan_query
+from beam_jobs.transforms import CheckParts, follow_each_other
+from beam_jobs.worker import ShareFound, Worker
+
+_LAYOUT = Layout("csv", {"k": "VARCHAR", "v": "BIGINT"})
+_QUERY = "SELECT k, count(*) AS n, sum(v) AS s, list(v) AS l FROM input GROUP BY k ORDER BY k"
+
+
+@contextmanager
+def worker(query: str = _QUERY, threads: int = 2) -> Iterator[tuple[Worker, Plan]]:
+    plan = plan_query(query, _LAYOUT.input_columns)
+    opened = Worker(BlockReader(_LAYOUT, _LAYOUT.columns), [plan], threads)
+    try:
+        yield opened, plan
+    finally:
+        opened.close()
+
+
+def result(plan: Plan, found: Sequence[ShareFound]) -> list[tuple[object, ...]]:
+    combined = states.combine(plan, 0, [one.states[0, 0] for one in found])
+    with states.finalized(plan, [[combined]]) as session:
+        return session.execute("FROM result").fetchall()
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_cut, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(csv_cut, "_LOOK_BYTES", 16)
+
+
+def whole(paths: Sequence[Path]) -> Share:
+    files = [InputFile(str(path), path.stat().st_size) for path in paths]
+    return Share(0, tuple(Part(n, file, 0, file.size) for n, file in enumerate(files)))
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_groups_of_all_blocks_are_one_row_each_in_the_order_of_the_input(
+    tmp_path: Path, threads: int
+) -> None:
+    path = tmp_path / "f.csv"
+    path.write_text("k,v\n" + "".join(f"{'ab'[n % 2]},{n}\n" for n in range(100)))
+    with worker(threads=threads) as (opened, plan):
+        found = opened.compute(whole([path]))
+    assert found.states[0, 0].num_rows == 2
+    assert found.findings == Findings(files=1, rows=100)
+    assert result(plan, [found]) == [
+        ("a", 50, sum(range(0, 100, 2)), list(range(0, 100, 2))),
+        ("b", 50, sum(range(1, 100, 2)), list(range(1, 100, 2))),
+    ]
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_large_file_that_turns_out_to_be_unproven_is_read_again_and_counted_once(
+    tmp_path: Path, *, compressed: bool
+) -> None:
+    text = "k,v\n" + "a,1\n" * 100 + 'a,2"\n' + "b,3\n" * 50
+    path = tmp_path / ("f.csv.gz" if compressed else "f.csv")
+    path.write_bytes(gzip.compress(text.encode()) if compressed else text.encode())
+    with worker() as (opened, plan):
+        found = opened.compute(whole([path]))
+    assert result(plan, [found]) == [("a", 100, 100, [1] * 100), ("b", 50, 150, [3] * 50)]
+    assert (found.findings.rows, found.findings.reject_count) == (150, 1)
+    assert found.findings.rejects[0].line == 102
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_parts_of_a_file_give_what_the_file_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "PART_BYTES", 150)
+    path = tmp_path / "f.csv"
+    path.write_text(
+        "k,v\n" + "".join(f"{'ab'[n % 2]},{n if n != 70 else 'x'}\n" for n in range(100))
+    )
+    shares = share_out([InputFile(str(path), path.stat().st_size)], splittable=True)
+    assert len(shares) > 2
+    with worker() as (opened, plan):
+        found = [opened.compute(share) for share in shares]
+    assert all(one.findings == Findings() for one in found)
+    in_parts = [one.part for one in found if one.part]
+    assert follow_each_other(in_parts)
+    (total,) = CheckParts().process((0, reversed(in_parts)))
+    assert isinstance(total, Findings)
+    assert (total.files, total.rows, [reject.line for reject in total.rejects]) == (1, 99, [72])
+    (a, b) = result(plan, found)
+    assert a[:2] == ("a", 49)
+    assert b == ("b", 50, sum(range(1, 100, 2)), list(range(1, 100, 2)))
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_a_file_whose_parts_do_not_follow_each_other_is_read_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "PART_BYTES", 100)
+    path = tmp_path / "f.csv"
+    path.write_text('k,v\n"' + "a,1\n" * 100 + '",2\nb,3\n')
+    shares = share_out([InputFile(str(path), path.stat().st_size)], splittable=True)
+    with worker() as (opened, plan):
+        found = [one.part for one in map(opened.compute, shares) if one.part]
+        assert not follow_each_other(found)
+        unproven, again = (cast("Any", one).value for one in CheckParts().process((0, found)))
+        assert unproven == 0
+        read = opened.compute(again)
+    assert [row[1:] for row in result(plan, [read])] == [(1, 2, [2]), (1, 3, [3])]
+
+
+def test_small_files_share_a_block_and_are_reported_each(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}.csv" for number in range(3)]
+    paths[0].write_text("k,v\na,1\n")
+    paths[1].write_text('v,k\n2,"b"x\n3,c\n')  # irregular quotes: read carefully
+    paths[2].write_text("k,w\na,9\n")
+    with worker() as (opened, plan):
+        found = opened.compute(whole(paths))
+    assert result(plan, [found]) == [("a", 2, 1, [1, None]), ("c", 1, 3, [3])]
+    assert (found.findings.files, found.findings.rows, found.findings.reject_count) == (3, 3, 1)
+    assert found.findings.missing == {"v": (1, str(paths[2]))}
+    assert found.findings.ignored == {"w": (1, str(paths[2]))}
+
+
+def test_a_query_that_fails_on_a_value_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "f.csv"
+    path.write_text("k,v\nx,1\n")
+    with (
+        worker("SELECT sum(k::INTEGER) AS s FROM input") as (opened, _),
+        pytest.raises(InputError, match=r"f\.csv: the query fails on its values"),
+    ):
+        opened.compute(whole([path]))
+
+
+def test_small_files_travel_together_and_large_ones_in_parts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(parts, "PART_BYTES", 1_000_000)
+    sizes = {"a.csv": 10, "b.csv": 20, "c.csv": 2_500_000, "d.csv.gz": 3_000_000, "e.csv": 5}
+    files = [InputFile(name, size) for name, size in sizes.items()]
+    shares = share_out(files, splittable=True)
+    assert [share.number for share in shares] == list(range(6))
+    assert [[(part.number, part.start, part.end) for part in share.parts] for share in shares] == [
+        [(0, 0, 10), (1, 0, 20)],
+        [(2, 0, 833_333)],
+        [(2, 833_333, 1_666_666)],
+        [(2, 1_666_666, 2_500_000)],
+        [(3, 0, 3_000_000)],
+        [(4, 0, 5)],
+    ]
+    whole_files = share_out(files, splittable=False)
+    assert all(part.is_whole for share in whole_files for part in share.parts)
