@@ -47,7 +47,8 @@ ARROW_TYPES: Mapping[str, pa.DataType] = MappingProxyType(
 
 
 # Arrow parses so much at a time: what stays in the processor's cache is parsed a fifth faster.
-_CACHED_BYTES = 1024 * 1024
+_CACHED_BYTES = 512 * 1024
+_LOWER_CASE = 0x20  # the bit that makes a letter of ASCII small
 # A value that begins so, and not the end of a tail number such as N710XX.
 _HEXADECIMAL = re.compile(rb"(?<![0-9A-Za-z])0[xX]")
 
@@ -77,10 +78,14 @@ def _has_comment(block: bytearray, mark: bytes) -> bool:
 def _has_hexadecimal(block: bytearray) -> bool:
     """Whether a value may be a hexadecimal number."""
     data = np.frombuffer(block, np.uint8)
-    # To look for the few letters is four times as fast as to look for the text "0x".
-    for letter in b"xX":
-        after = np.flatnonzero(data[1:] == letter)
-        if (data[after] == ord("0")).any():
+    lowered, is_x = np.empty(_CACHED_BYTES, np.uint8), np.empty(_CACHED_BYTES, np.bool_)
+    # To look for the letter, in what stays in the cache, is four times as fast as for the text.
+    for start in range(1, len(data), _CACHED_BYTES):
+        piece = data[start : start + _CACHED_BYTES]
+        np.bitwise_or(piece, _LOWER_CASE, out=lowered[: len(piece)])
+        np.equal(lowered[: len(piece)], ord("x"), out=is_x[: len(piece)])
+        before = np.flatnonzero(is_x[: len(piece)]) + (start - 1)
+        if (data[before] == ord("0")).any():
             return _HEXADECIMAL.search(block) is not None
     return False
 

@@ -48,7 +48,7 @@ def _cut_part(part: Part) -> Iterator[Sequence[Piece] | PartEnd]:
     path = part.file.path
     first = last = part.start
     try:
-        with open_input(path) as stream:
+        with open_input(part.file) as stream:
             header = read_header(stream, path)
             for run in cut(stream, header, part.start, part.end, path):
                 if last == part.start and part.start:

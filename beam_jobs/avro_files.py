@@ -107,7 +107,7 @@ def _sampled_columns(
     files: Sequence[InputFile],
 ) -> Iterator[tuple[str, Mapping[str, str | None]]]:
     for file in files:
-        with open_input(file.path) as stream:
+        with open_input(file) as stream:
             header = read_header(stream, file.path)
         yield file.path, {name: node.kind for name, node in _fields(header, file.path)}
 

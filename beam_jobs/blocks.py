@@ -15,7 +15,13 @@ import pyarrow as pa
 from beam_jobs import avro_cut, avro_files, counts, csv_load, json_lines, lines, parquet_blocks
 from beam_jobs.csv_cut import CsvCutter, CsvPiece, unproven
 from beam_jobs.errors import InputError
-from beam_jobs.files import is_compressed, is_remote, open_input, read_after
+from beam_jobs.files import (
+    changed,
+    check_unchanged,
+    is_remote,
+    open_input,
+    read_after,
+)
 from beam_jobs.formats import Encoding
 from beam_jobs.inputs import create_input
 from beam_jobs.layout import Layout
@@ -190,12 +196,15 @@ def _cut(share: Share, cutter: Cutter, encoding: Encoding) -> Iterator[Block | P
     block: list[Piece] = []
     size = 0
     for part in share.parts:
-        with open_input(part.file.path, encoding) as stream:
+        with open_input(part.file, encoding) as stream:
             head = read_after(stream, b"", 0 if part.start else _head_bytes(part))
             if part.is_whole and len(head) <= BLOCK_BYTES:
                 if block and (size + len(head) > BLOCK_BYTES or len(block) == _BLOCK_FILES):
                     yield block
                     block, size = [], 0
+                as_stored = encoding == "utf-8" and not part.file.is_compressed
+                if as_stored and len(head) != part.file.size:
+                    raise changed(part.file.path)
                 block.append(cutter.whole(part, head))
                 size += len(head)
                 continue
@@ -204,12 +213,13 @@ def _cut(share: Share, cutter: Cutter, encoding: Encoding) -> Iterator[Block | P
                 block, size = [], 0
             for found in cutter.sections(part, stream, head):
                 yield found if isinstance(found, PartEnd) else [found]
+        check_unchanged(part.file)
     if block:
         yield block
 
 
 def _head_bytes(part: Part) -> int:
     """Return how much of a file to read to know whether it is small."""
-    if is_compressed(part.file.path):
+    if part.file.is_compressed:
         return BLOCK_BYTES + 1
     return min(BLOCK_BYTES, part.file.size) + 1

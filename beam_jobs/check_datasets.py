@@ -144,9 +144,9 @@ def _query_problems(path: Path, dataset: Dataset) -> Iterator[Problem]:
         columns = {"line": "VARCHAR"}
     for name, aggregate in dataset.aggregates.items():
         try:
-            if columns is None:
-                parse_query(aggregate.query)
-            else:
+            query = parse_query(aggregate.query, list(dataset.lookups))
+            # The columns of a lookup table are known when it is read.
+            if columns is not None and not query.lookups:
                 in_path = path_columns([dataset.input_pattern(dataset.start_date)])
                 layout = Layout(_format(dataset), columns, in_path)
                 plan_query(aggregate.query, layout.input_columns)

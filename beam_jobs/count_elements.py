@@ -17,7 +17,8 @@ from beam_jobs.find_layout import find_layout
 from beam_jobs.formats import FileFormat
 from beam_jobs.layout import counts_layout
 from beam_jobs.results import print_table
-from beam_jobs.run import Run, check_outputs, find_files, run
+from beam_jobs.run import Output, Run, run
+from beam_jobs.run_files import check_outputs, find_files
 from beam_jobs.sql import plan_query
 
 QUERIES: Mapping[str, str] = MappingProxyType(
@@ -113,7 +114,7 @@ def main(argv: Sequence[str]) -> None:
     """
     arguments = parse_args(argv)
     job = arguments.job
-    files = find_files(job.input, job.allow_empty)
+    files = find_files(job.input, None, allow_empty=job.allow_empty)
     check_outputs([job.output] if job.output else [], job.input, files)
     by_value = job.by in ("line", "word")
     layout = find_layout(files, FileFormat("text")) if by_value else counts_layout()
@@ -122,7 +123,14 @@ def main(argv: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="tallyflow-") as folder:
         output = job.output or f"{folder}/result.parquet"
         rejects = f"{output}.rejects.jsonl" if job.output else None
-        work = Run(files, layout, {output: plan}, rejects, job.max_rejects or 0)
+        work = Run(
+            pattern=job.input,
+            files=files,
+            layout=layout,
+            outputs=[Output(job.by, plan, output, is_printed=not job.output)],
+            rejects_path=rejects,
+            max_rejects=job.max_rejects or 0,
+        )
         run(work, job.runner, arguments.beam)
         if not job.output:
             print_table(output)

@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 import pyarrow as pa
 
-from beam_jobs.files import is_compressed, open_input
+from beam_jobs.files import open_input
 from beam_jobs.parts import Part, PartEnd, Piece, Share
 from beam_jobs.reports import BlockReport
 
@@ -23,7 +23,7 @@ def cut(share: Share) -> Iterator[Sequence[Piece] | PartEnd]:
     """Cut parts into pieces without reading them: whoever counts a piece reads it."""
     small: list[Piece] = []
     for part in share.parts:
-        if part.is_whole and (is_compressed(part.file.path) or part.file.size <= _PIECE_BYTES):
+        if part.is_whole and (part.file.is_compressed or part.file.size <= _PIECE_BYTES):
             small.append(Piece(part, bytearray(), is_first=True))
             if len(small) == _BLOCK_FILES:
                 yield small
@@ -50,8 +50,8 @@ def load(piece: Piece) -> tuple[pa.Table, BlockReport]:
     lines = size = 0
     last = b"\n"
     buffer = bytearray(_READ_BYTES)
-    everything = is_compressed(part.file.path)
-    with open_input(part.file.path) as stream:
+    everything = part.file.is_compressed
+    with open_input(part.file) as stream:
         if part.start:
             stream.seek(part.start)
         left = part.end - part.start

@@ -88,7 +88,7 @@ class CsvCutter:
         try:
             if part.start:
                 first = at = self._find_record(part, stream)
-                with open_input(part.file.path) as beginning:
+                with open_input(part.file) as beginning:
                     columns = self._read_columns(beginning, part)
             else:
                 skipped, rest = self._without_skipped(head.removeprefix(_BOM))

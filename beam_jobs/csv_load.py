@@ -20,7 +20,7 @@ from beam_jobs.csv_columns import Column, FileColumns, Rejects, value_column
 from beam_jobs.csv_cut import CsvPiece
 from beam_jobs.csv_records import CsvRecord
 from beam_jobs.csv_source import LINE, TEXT, CsvFile, careful_source, text_column
-from beam_jobs.files import open_input
+from beam_jobs.files import InputFile, open_input
 from beam_jobs.inputs import null_field
 from beam_jobs.layout import Layout
 from beam_jobs.lines import count_lines
@@ -51,7 +51,7 @@ def load(
             has none of the run's columns, or is UTF-16.
     """
     if piece.columns is None:
-        return _load_carefully(session, piece.part.file.path, layout, wanted)
+        return _load_carefully(session, piece.part.file, layout, wanted)
     columns = piece.columns
     lines_before = columns.first_line - 1 if piece.is_first else 0
     table = _parse(session, piece.data, columns)
@@ -75,15 +75,15 @@ def load(
 
 
 def _load_carefully(
-    session: duckdb.DuckDBPyConnection, path: str, layout: Layout, wanted: Mapping[str, str]
+    session: duckdb.DuckDBPyConnection, file: InputFile, layout: Layout, wanted: Mapping[str, str]
 ) -> tuple[pa.Table, BlockReport]:
     """Load a whole CSV file, whatever is in it."""
-    with open_input(path, layout.encoding) as header:
-        columns = FileColumns.read(header, path, layout, wanted)
-    with open_input(path, layout.encoding) as records:
+    with open_input(file, layout.encoding) as header:
+        columns = FileColumns.read(header, file.path, layout, wanted)
+    with open_input(file, layout.encoding) as records:
         table, rejects = _load_records(session, records, columns, columns.first_line)
     drift = (columns.missing, columns.ignored) if columns.names else ((), ())
-    report = BlockReport(path, table.num_rows, rejects.count, rejects.first, *drift)
+    report = BlockReport(file.path, table.num_rows, rejects.count, rejects.first, *drift)
     return _completed(table, columns), report
 
 

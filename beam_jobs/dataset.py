@@ -27,11 +27,19 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import SkipJsonSchema
 
-from beam_jobs.dataset_fields import DATE_PLACEHOLDER, check_pattern, read_date, read_encoding
+from beam_jobs.dataset_fields import (
+    DATE_PLACEHOLDER,
+    check_lookup_name,
+    check_lookup_path,
+    check_pattern,
+    read_date,
+    read_encoding,
+)
 from beam_jobs.dataset_problems import NAME_RULE, explain
 from beam_jobs.errors import UsageError
 from beam_jobs.formats import (
     OPTION_FORMATS,
+    Compression,
     Encoding,
     FileFormat,
     FormatName,
@@ -148,6 +156,10 @@ class Dataset(BaseModel):
         description="Values of a CSV file that mean NULL, beside the empty one; quote each.",
         examples=[["NA"]],
     )
+    compression: Compression | None = Field(
+        default=None,
+        description="How all files are compressed. Left out, the ending of each file decides.",
+    )
     encoding: Annotated[Encoding, BeforeValidator(read_encoding)] | None = Field(
         default=None,
         description="The encoding of CSV and text files. Left out, it is utf-8, or utf-16 where "
@@ -170,6 +182,25 @@ class Dataset(BaseModel):
         min_length=1,
         description="The aggregates by name: a query each, or a query with its description.",
         examples=[{"total": "SELECT count(*) AS records FROM input"}],
+    )
+    lookups: Mapping[
+        Annotated[str, AfterValidator(check_lookup_name)],
+        Annotated[Text, AfterValidator(check_lookup_path)],
+    ] = Field(
+        default={},
+        description="Small files that the queries may join, by the name that they have there: "
+        "paths below the storage root, of CSV, JSON lines or Parquet.",
+        examples=[{"airports": "reference/airports.csv"}],
+    )
+    on_drift: Literal["ignore", "fail"] = Field(
+        default="ignore",
+        description="What happens when a file lacks a column of the others or has one more: it "
+        "is NULL or ignored, and reported, or the run fails.",
+    )
+    profile: StrictBool = Field(
+        default=True,
+        description="Whether the run report has a profile of all columns: nulls, distinct and "
+        "frequent values, quantiles.",
     )
     max_rejects: StrictInt = Field(
         default=0,

@@ -8,6 +8,10 @@ import re
 from beam_jobs.formats import encoding_name
 
 DATE_PLACEHOLDER = "{date}"
+# Names of the tables that reading a block, and a query's plan, make beside the lookup tables.
+_OWN_TABLES = re.compile(
+    r"_.*|states.*|aggregated|result|input_\d+|block|records|texts|json_texts|json_lines|read"
+)
 
 
 def check_pattern(pattern: str) -> str:
@@ -16,10 +20,7 @@ def check_pattern(pattern: str) -> str:
     Raises:
         ValueError: It is not relative to the storage root, or has no date.
     """
-    if "://" in pattern:
-        raise ValueError("names a storage; leave out all that is above the storage root")
-    if pattern.startswith("/"):
-        raise ValueError("is absolute; write it relative to the storage root, without the first /")
+    _check_relative(pattern)
     if unusual := {"", ".", ".."}.intersection(pattern.split("/")):
         raise ValueError(f"has the part {min(unusual)!r}; name each folder, and files as in *.csv")
     if re.search("[{}]", pattern.replace(DATE_PLACEHOLDER, "")):
@@ -27,6 +28,42 @@ def check_pattern(pattern: str) -> str:
     if DATE_PLACEHOLDER not in pattern:
         raise ValueError("has no {date}; write it where the partition's date is, date={date}")
     return pattern
+
+
+def _check_relative(path: str) -> None:
+    if "://" in path:
+        raise ValueError("names a storage; leave out all that is above the storage root")
+    if path.startswith("/"):
+        raise ValueError("is absolute; write it relative to the storage root, without the first /")
+
+
+def check_lookup_path(path: str) -> str:
+    """Return the path of a lookup table as it is.
+
+    Raises:
+        ValueError: It is not that of one file below the storage root.
+    """
+    _check_relative(path)
+    if unusual := {"", ".", ".."}.intersection(path.split("/")):
+        raise ValueError(f"has the part {min(unusual)!r}; name each folder")
+    if sign := re.search(r"[*?\[{]", path):
+        raise ValueError(f"has a {sign[0]}; name one file")
+    return path
+
+
+def check_lookup_name(name: str) -> str:
+    """Return the name of a lookup table as it is.
+
+    Raises:
+        ValueError: A query cannot have a table of that name; the message follows the name.
+    """
+    if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError("is not a name: letters, digits and _ only, no digit first")
+    if name.lower() == "input":
+        raise ValueError("is the table of the files themselves; choose another name")
+    if _OWN_TABLES.fullmatch(name.lower()):
+        raise ValueError("is the name of a table of our own; choose another")
+    return name
 
 
 def read_date(value: object) -> object:

@@ -37,9 +37,12 @@ _KINDS: Mapping[bytes, tuple[str, str]] = MappingProxyType(
     {
         rb"PAR1\x15": ("a Parquet file", "rename it to .parquet, or say --format parquet"),
         rb"Obj\x01": ("an Avro file", "rename it to .avro, or say --format avro"),
-        rb"\x1f\x8b\x08": ("gzip data", "let its name end in .gz"),
-        rb"BZh[1-9]1AY&SY": ("bzip2 data", "let its name end in .bz2"),
-        rb"\x28\xb5\x2f\xfd": ("Zstandard data", "let its name end in .zst"),
+        rb"\x1f\x8b\x08": ("gzip data", "let its name end in .gz, or say --compression gzip"),
+        rb"BZh[1-9]1AY&SY": ("bzip2 data", "let its name end in .bz2, or say --compression bzip2"),
+        rb"\x28\xb5\x2f\xfd": (
+            "Zstandard data",
+            "let its name end in .zst, or say --compression zstd",
+        ),
         rb"\xff\xfe\x00\x00|\x00\x00\xfe\xff": ("UTF-32 text", "save it as UTF-8"),
         rb"PK\x03\x04": ("a ZIP archive, or a spreadsheet", "unpack it, or save it as CSV"),
     }

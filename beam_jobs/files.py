@@ -11,12 +11,13 @@ import errno
 import glob
 import io
 import os
+import re
 import secrets
 import shutil
 import stat
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -25,17 +26,40 @@ import zstandard
 from beam_jobs.decompress import ENDINGS, decompressed
 from beam_jobs.encodings import transcoded
 from beam_jobs.errors import InputError, TallyflowError, UsageError
-from beam_jobs.formats import Encoding
+from beam_jobs.formats import COMPRESSION_ENDINGS, Compression, Encoding
 
 _COPY_BUFFER_BYTES = 4 * 1024 * 1024
+_PATTERN = re.compile(r"[*?\[]")
 
 
 @dataclass(frozen=True)
 class InputFile:
-    """A file to read: its path or URL as matched, and its size in bytes as stored."""
+    """A file to read, as it was when it was matched.
+
+    Attributes:
+        path: Its path or URL.
+        size: In bytes, as stored.
+        modified: When it was last changed, in seconds since 1970; None where that is not known.
+        compression: None if the ending of its name tells.
+    """
 
     path: str
     size: int
+    modified: float | None = field(default=None, compare=False)
+    compression: Compression | None = None
+
+    @property
+    def compression_ending(self) -> str:
+        """The ending that its compression usually has; empty if it is not compressed."""
+        if self.compression is not None:
+            return COMPRESSION_ENDINGS[self.compression]
+        ending = Path(self.path.lower()).suffix
+        return ending if ending in ENDINGS else ""
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether its bytes have to be decompressed, from the first one on."""
+        return bool(self.compression_ending)
 
 
 def is_remote(path: str) -> bool:
@@ -43,10 +67,14 @@ def is_remote(path: str) -> bool:
     return "://" in path
 
 
-def match_files(pattern: str) -> list[InputFile]:
+def match_files(pattern: str, compression: Compression | None = None) -> list[InputFile]:
     """Return the files that match a glob pattern, in order of their paths.
 
     Hidden files and folders (``.name``) do not match ``*``, as in a shell; folders never match.
+
+    Args:
+        pattern: A path or URL, with ``*`` and ``**``.
+        compression: Of all files; None if the endings of their names tell.
 
     Raises:
         UsageError: The pattern names a folder.
@@ -60,7 +88,32 @@ def match_files(pattern: str) -> list[InputFile]:
     for file in found:
         if not file.path.isprintable():
             _check_name(file.path)
-    return sorted(found, key=lambda file: file.path)
+    files = sorted(found, key=lambda file: file.path)
+    return [replace(file, compression=compression) for file in files] if compression else files
+
+
+def check_unchanged(file: InputFile) -> None:
+    """Fail if a file is not any more what it was when it was matched.
+
+    Raises:
+        InputError: It was changed or deleted.
+    """
+    if not is_remote(file.path):
+        found = [_local_file(file.path)]
+    elif _PATTERN.search(file.path):
+        return  # As a pattern, its name may match others.
+    else:
+        found = _match_remote(file.path)
+    if [(one.path, one.size) for one in found] != [(file.path, file.size)] or file.modified not in (
+        None,
+        found[0].modified,
+    ):
+        raise changed(file.path)
+
+
+def changed(path: str) -> InputError:
+    """Return the error for a file that is not any more what it was when it was matched."""
+    return InputError(f"{path}: was changed while the job ran; run it again when all is written")
 
 
 def _check_name(path: str) -> None:
@@ -85,7 +138,7 @@ def _local_file(path: str) -> InputFile:
         status = Path(path).stat()
     if not stat.S_ISREG(status.st_mode):
         raise InputError(f"{path}: is not a regular file")
-    return InputFile(path, status.st_size)
+    return InputFile(path, status.st_size, status.st_mtime)
 
 
 def _check_folders(pattern: str) -> None:
@@ -104,7 +157,7 @@ def _match_remote(pattern: str) -> list[InputFile]:
     with _failing(pattern, "cannot be listed", InputError):
         (result,) = _filesystems(pattern).match([pattern])
     return [
-        InputFile(found.path, found.size_in_bytes)
+        InputFile(found.path, found.size_in_bytes, found.last_updated_in_seconds)
         for found in result.metadata_list
         # A "folder" made in a bucket's console is an object of no bytes whose name ends in a slash.
         if not found.path.endswith("/") and ("/." in pattern or "/." not in found.path)
@@ -129,26 +182,21 @@ def content_ending(path: str) -> str:
     return Path(name.stem).suffix if name.suffix in ENDINGS else name.suffix
 
 
-def is_compressed(path: str) -> bool:
-    """Whether a file is compressed, by the ending of its name."""
-    return Path(path.lower()).suffix in ENDINGS
-
-
 @contextlib.contextmanager
-def open_input(path: str, encoding: Encoding | None = None) -> Iterator[IO[bytes]]:
+def open_input(file: InputFile, encoding: Encoding | None = None) -> Iterator[IO[bytes]]:
     """Open a file for reading its decompressed bytes, or its text as UTF-8.
 
     Args:
-        path: The file.
+        file: The file.
         encoding: Of its text; where it is None or ``utf-8``, the bytes are read as they are.
 
     Raises:
         InputError: Now or while reading: it cannot be read, its compressed data is broken, or its
             beginning is of another encoding.
     """
+    path = file.path
     with _failing(path, "cannot be read", InputError), _open_raw(path) as raw:
-        ending = Path(path.lower()).suffix
-        stream = decompressed(raw, ending) if ending in ENDINGS else raw
+        stream = decompressed(raw, file.compression_ending) if file.is_compressed else raw
         if encoding and encoding != "utf-8":
             stream = transcoded(stream, encoding, path)
         yield stream

@@ -41,7 +41,9 @@ def find_layout(files: Sequence[InputFile], given: FileFormat) -> Layout:
     declared = dict(given.columns or {})
     _check_types(declared, name)
     in_paths = path_columns([file.path for file in files])
-    filled = [file for file in files if file.size]
+    # An empty text file is one without records; of the other formats, none is empty.
+    is_text = name in ("csv", "text", "json")
+    filled = [file for file in files if file.size or not is_text]
     sampled = filled[:: max(1, -(-len(filled) // _SAMPLED_FILES))]
     match name:
         case "csv":
@@ -111,7 +113,7 @@ def _read_heads(
     found: dict[Encoding, str] = {}
     heads = []
     for file in files:
-        encoding, data = _read_head(file.path, given, size if name == "csv" else HEAD_BYTES)
+        encoding, data = _read_head(file, given, size if name == "csv" else HEAD_BYTES)
         if encoding:
             found.setdefault(encoding, file.path)
         if data.removeprefix(codecs.BOM_UTF8).strip(b"\n"):
@@ -125,7 +127,7 @@ def _read_heads(
     return next(iter(found), given.encoding or "utf-8"), heads
 
 
-def _read_head(path: str, given: FileFormat, size: int) -> tuple[Encoding | None, bytes]:
+def _read_head(file: InputFile, given: FileFormat, size: int) -> tuple[Encoding | None, bytes]:
     """Return the encoding of a file, None if it is too short to tell, and its beginning as UTF-8.
 
     The beginning ends with a whole line, and its line ends are all alike: DuckDB's sniffer gives up
@@ -134,15 +136,15 @@ def _read_head(path: str, given: FileFormat, size: int) -> tuple[Encoding | None
     encoding = given.encoding
     data = b""
     if encoding is None or encoding == "utf-8":
-        with open_input(path) as stream:
+        with open_input(file) as stream:
             data = _beginning(stream, given, size)
-        check_kind(data, path)
+        check_kind(data, file.path)
         if encoding:
-            check_encoding(data, path)
+            check_encoding(data, file.path)
         else:
             encoding = detected_encoding(data)
     if encoding and encoding != "utf-8":
-        with open_input(path, encoding) as stream:
+        with open_input(file, encoding) as stream:
             data = _beginning(stream, given, size)
     is_cut = len(data) >= size
     data = _LINE_END.sub(b"\n", data)

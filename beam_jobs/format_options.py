@@ -11,6 +11,7 @@ import duckdb
 from beam_jobs import options
 from beam_jobs.formats import (
     OPTION_FORMATS,
+    Compression,
     Encoding,
     FileFormat,
     FormatName,
@@ -26,6 +27,11 @@ def add_format_options(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=get_args(FormatName),
         help="default: by the files' ending; text has the one column line, json an object a line",
+    )
+    layout.add_argument(
+        "--compression",
+        choices=get_args(Compression),
+        help="of all files (default: by the ending .gz, .bz2 or .zst of each)",
     )
     layout.add_argument(
         "--columns",

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Literal, get_args
 
 FormatName = Literal["csv", "text", "json", "parquet", "avro"]
+Compression = Literal["none", "gzip", "bzip2", "zstd"]
 Encoding = Literal["utf-8", "utf-16", "utf-16-le", "utf-16-be", "latin-1", "windows-1252"]
 
 # By the ending of the file's name, that of a compression taken off.
@@ -25,6 +26,10 @@ ENDINGS: Mapping[str, FormatName] = MappingProxyType(
         ".avro": "avro",
     }
 )
+# The ending that tells each compression.
+COMPRESSION_ENDINGS: Mapping[Compression, str] = MappingProxyType(
+    {"none": "", "gzip": ".gz", "bzip2": ".bz2", "zstd": ".zst"}
+)
 _CSV: tuple[FormatName, ...] = ("csv",)
 # The formats that each option is for; the others go with every format.
 OPTION_FORMATS: Mapping[str, tuple[FormatName, ...]] = MappingProxyType(
@@ -38,6 +43,7 @@ OPTION_FORMATS: Mapping[str, tuple[FormatName, ...]] = MappingProxyType(
         "null_strings": _CSV,
         "encoding": ("csv", "text"),
         "columns": ("csv", "json", "parquet", "avro"),
+        "compression": ("csv", "text", "json", "avro"),
     }
 )
 _PYTHON_NAMES: Mapping[str, Encoding] = {
@@ -93,6 +99,7 @@ class FileFormat:
         comment: As in `Dialect`.
         skip_lines: As in `Dialect`.
         encoding: Of the text of CSV and text files.
+        compression: Of all files, whatever the endings of their names.
     """
 
     name: FormatName | None = None
@@ -105,6 +112,7 @@ class FileFormat:
     comment: str | None = None
     skip_lines: int | None = None
     encoding: Encoding | None = None
+    compression: Compression | None = None
 
 
 def check_sign(text: str) -> str:

@@ -106,7 +106,7 @@ def find_columns(files: Sequence[InputFile], declared: Mapping[str, str]) -> dic
     _check_declared(declared)
     seen: dict[str, _Seen] = {}
     for file in files:
-        _look_into(file.path, seen)
+        _look_into(file, seen)
     known = {name.lower(): kind for name, kind in declared.items()}
     texts = {
         str(id(one)): one
@@ -136,14 +136,15 @@ def _check_declared(declared: Mapping[str, str]) -> None:
             )
 
 
-def _look_into(path: str, seen: dict[str, _Seen]) -> None:
+def _look_into(file: InputFile, seen: dict[str, _Seen]) -> None:
     """Add what the first lines of a file hold.
 
     Raises:
         InputError: The file cannot be read, or none of them is an object.
     """
+    path = file.path
     first: tuple[int, str, str] | None = None
-    for number, line in enumerate(_head(path).split(b"\n"), 1):
+    for number, line in enumerate(_head(file).split(b"\n"), 1):
         if not line.strip(b" \t\r\n"):
             continue
         try:
@@ -193,16 +194,16 @@ def _can_be_name(key: str) -> bool:
     return bool(key) and "\0" not in key
 
 
-def _head(path: str) -> bytes:
+def _head(file: InputFile) -> bytes:
     """Return the first lines of a file, whole ones, without a byte order mark."""
-    with open_input(path) as stream:
+    with open_input(file) as stream:
         head = b""
         while more := stream.read(_SAMPLED_BYTES):
             head += more
             if len(head) > MAX_RECORD or (len(head) >= _SAMPLED_BYTES and b"\n" in head):
                 head = head[: head.rfind(b"\n") + 1] or head
                 break
-    check_encoding(head, path)
+    check_encoding(head, file.path)
     return head.removeprefix(codecs.BOM_UTF8)
 
 

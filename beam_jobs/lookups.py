@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -12,11 +11,12 @@ import pyarrow as pa
 
 from beam_jobs.blocks import BlockReader, BlockSession
 from beam_jobs.errors import InputError, UsageError
-from beam_jobs.files import InputFile, match_files
+from beam_jobs.files import InputFile, check_unchanged, match_files
 from beam_jobs.find_layout import find_layout
 from beam_jobs.formats import FileFormat
 from beam_jobs.layout import Layout
 from beam_jobs.parts import Part, PartEnd, Share
+from beam_jobs.reports import BlockReport
 from beam_jobs.session import quote_name
 from beam_jobs.sql.plan import create_lookups
 from beam_jobs.sql.shape import INPUT
@@ -27,7 +27,6 @@ _MAX_BYTES = 64 * 1024 * 1024
 _MAX_TABLE_BYTES = 4 * _MAX_BYTES
 _FILLED = "tallyflow_lookups"
 _IS_FILLED = f"SELECT getvariable('{_FILLED}')"
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True)
@@ -48,19 +47,6 @@ class Lookup:
     def columns(self) -> Mapping[str, str]:
         """Name to DuckDB type."""
         return self.layout.columns
-
-
-def check_name(name: str) -> str:
-    """Return the name of a lookup table as it is.
-
-    Raises:
-        ValueError: A query cannot have a table of that name; the message follows the name.
-    """
-    if not _NAME.fullmatch(name):
-        raise ValueError("is not a name: letters, digits and _ only, no digit first")
-    if name.lower() == INPUT:
-        raise ValueError("is the table of the files themselves; choose another name")
-    return name
 
 
 def find_lookups(paths: Mapping[str, str]) -> list[Lookup]:
@@ -99,20 +85,19 @@ def _find(name: str, path: str) -> Lookup:
             f"lookup {name}: {file.path}: text lines are no table; "
             "write .csv, .tsv, .jsonl, .parquet or .avro"
         )
+    if not layout.columns:
+        raise UsageError(f"lookup {name}: {file.path}: has no columns; is it empty?")
     return Lookup(name, file, layout)
 
 
-def read_table(lookup: Lookup) -> pa.Table:
-    """Read a lookup table.
+def read_table(lookup: Lookup) -> list[pa.Table]:
+    """Read a lookup table, in the tables of its blocks.
 
     Raises:
         InputError: A record cannot be read, the file has changed, or it is too large.
     """
-    sizes = [file.size for file in match_files(lookup.file.path)]
-    if sizes != [lookup.file.size]:
-        raise InputError(
-            f"lookup {lookup.name}: {lookup.file.path}: has changed since the run began"
-        )
+    where = f"lookup {lookup.name}: {lookup.file.path}"
+    check_unchanged(lookup.file)
     tables = []
     size = 0
     for table in _read_blocks(lookup):
@@ -120,10 +105,10 @@ def read_table(lookup: Lookup) -> pa.Table:
         size += table.nbytes
         if size > _MAX_TABLE_BYTES:
             raise InputError(
-                f"lookup {lookup.name}: {lookup.file.path}: takes more than "
-                f"{_MAX_TABLE_BYTES:,} bytes in memory: keep only what the queries need"
+                f"{where}: takes more than {_MAX_TABLE_BYTES:,} bytes in memory: keep only the "
+                "rows and columns that the queries need"
             )
-    return pa.concat_tables(tables, promote_options="permissive")
+    return tables
 
 
 def _read_blocks(lookup: Lookup) -> Iterator[pa.Table]:

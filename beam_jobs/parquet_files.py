@@ -17,8 +17,8 @@ import duckdb
 
 from beam_jobs import casts
 from beam_jobs.errors import InputError
-from beam_jobs.files import InputFile, is_remote
-from beam_jobs.parquet_footer import Chunk, Footer, changed, read_footer
+from beam_jobs.files import InputFile, changed, is_remote
+from beam_jobs.parquet_footer import Chunk, Footer, read_footer
 from beam_jobs.parquet_scratch import copy, link
 from beam_jobs.parquet_types import columns_of_all, no_fit, widens
 from beam_jobs.reports import BlockReport

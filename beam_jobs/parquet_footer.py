@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_jobs.errors import InputError
-from beam_jobs.files import InputFile, is_compressed, open_input
+from beam_jobs.files import InputFile, changed, open_input
 
 _MAGIC = b"PAR1"
 _ENCRYPTED = b"PARE"
@@ -132,9 +132,9 @@ def read_footer(file: InputFile) -> Footer:
     Raises:
         InputError: The file cannot be read, was changed since, or is no Parquet file.
     """
-    if is_compressed(file.path):
+    if file.is_compressed:
         raise _error(file, "a Parquet file is compressed within; decompress it")
-    with open_input(file.path) as stream:
+    with open_input(file) as stream:
         size = stream.seek(0, os.SEEK_END)
         if size != file.size:
             raise changed(file.path)
@@ -143,11 +143,6 @@ def read_footer(file: InputFile) -> Footer:
         if length > len(data):
             data = _read(stream, size - length, size)
     return Footer(file, data[len(data) - length :])
-
-
-def changed(path: str) -> InputError:
-    """Return the error for a file that is not the one that was matched."""
-    return InputError(f"{path}: was changed while the job ran; run it again")
 
 
 def _footer_bytes(file: InputFile, data: bytes) -> int:

@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from beam_jobs.files import open_input
-from beam_jobs.parquet_footer import Footer, changed, copy_spans
+from beam_jobs.files import changed, open_input
+from beam_jobs.parquet_footer import Footer, copy_spans
 
 _COPY_BYTES = 4 * 1024 * 1024
 
@@ -42,7 +42,7 @@ def copy(footer: Footer, scratch: str, spans: Iterable[tuple[int, int]] = ()) ->
         target.seek(footer.file.size - len(footer.data))
         target.write(footer.data)
         if wanted := list(spans):
-            with open_input(footer.file.path) as source:
+            with open_input(footer.file) as source:
                 is_there = copy_spans(source, target, wanted, _COPY_BYTES)
             if not is_there:
                 raise changed(footer.file.path)

@@ -10,11 +10,11 @@ import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from beam_jobs.files import InputFile, is_compressed
+from beam_jobs.files import InputFile
 
 # Small enough to spread a large file over many workers, large enough that a worker's states of
 # the same groups are merged before they travel.
-PART_BYTES = 128 * 1024 * 1024
+PART_BYTES = 256 * 1024 * 1024
 # A file costs something beside its bytes; so does a compressed byte, which holds several.
 _FILE_BYTES = 64 * 1024
 _COMPRESSION = 4
@@ -103,13 +103,13 @@ def _shares(files: Iterable[InputFile], splittable: bool) -> Iterator[tuple[Part
     bundle: list[Part] = []
     weight = 0
     for number, file in enumerate(files):
-        if splittable and file.size > PART_BYTES and not is_compressed(file.path):
+        if splittable and file.size > PART_BYTES and not file.is_compressed:
             if bundle:
                 yield tuple(bundle)
                 bundle, weight = [], 0
             yield from ((part,) for part in _ranges(number, file))
             continue
-        cost = _FILE_BYTES + file.size * (_COMPRESSION if is_compressed(file.path) else 1)
+        cost = _FILE_BYTES + file.size * (_COMPRESSION if file.is_compressed else 1)
         if bundle and weight + cost > PART_BYTES:
             yield tuple(bundle)
             bundle, weight = [], 0

@@ -1,10 +1,10 @@
 """The profile of the columns, as a plan like a query's: it is computed in the same read.
 
-The most frequent values are rows of a relation of their own. Of each column, a block gives its 1,000
-most frequent values with their counts, and a *bound*: how often any other value may occur. Combined,
-counts and bounds add up, and what then exceeds 1,000 values goes into the bound. So a value occurs at
-least as often as it was counted, and at most that and the bound; and nothing that was left out occurs
-more often than the bound. Without anything left out, counts are exact.
+The most frequent values are rows of a relation of their own. Of each column, a block gives its
+1,000 most frequent values with their counts, and a *bound*: how often any other value may occur.
+Combined, counts and bounds add up, and what then exceeds 1,000 values goes into the bound. So a
+value occurs at least as often as it was counted, and at most that and the bound; and nothing that
+was left out occurs more often than the bound. Without anything left out, counts are exact.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import duckdb
 
 from beam_jobs.casts import spelled
-from beam_jobs.run_report import ColumnProfile, FrequentValue, Profile
+from beam_jobs.run_report import PERCENTS, ColumnProfile, FrequentValue, Profile
 from beam_jobs.session import quote_name
 from beam_jobs.sql import Plan, Relation, plan_query
 from beam_jobs.sql.functions import APPROXIMATE
@@ -25,7 +25,6 @@ from beam_jobs.sql.relations import STATES
 
 KEPT_VALUES = 1000
 SHOWN_VALUES = 10
-PERCENTS = (5, 25, 50, 75, 95)
 # Longer values are not kept among the frequent ones; so a state is at most some 200 KB a column.
 VALUE_CHARACTERS = 200
 # Where so many of a block's first values differ, counting all of them costs much and tells nothing.
@@ -145,15 +144,16 @@ def _frequent_of_block(number: int, column: str) -> str:
     return (
         f"SELECT {number}::USMALLINT AS col, v::VARCHAR AS value, n, "
         f"row_number() OVER (ORDER BY n DESC, v) AS place FROM (SELECT {column} AS v, "
+        # By position: the names may be those of columns, too.
         f"count(*) AS n FROM input WHERE {column} IS NOT NULL AND {is_counted} "
-        f"GROUP BY v ORDER BY n DESC, v LIMIT {KEPT_VALUES + 1}) "
+        f"GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {KEPT_VALUES + 1}) "
         f"UNION ALL SELECT {number}::USMALLINT, NULL, count({column}), 0 FROM input "
         f"WHERE NOT {is_counted} HAVING count({column}) > 0"
     )
 
 
-# A bound has no value. What is left out now may have occurred as often as it was counted, and as the
-# bounds say, besides.
+# A bound has no value. What is left out now may have occurred as often as it was counted, and as
+# the bounds say, besides.
 _COMBINE = f"""
     SELECT col, CASE WHEN place <= {KEPT_VALUES} THEN value END AS value,
            (CASE WHEN bool_or(value IS NULL) OR min(place) > {KEPT_VALUES}

@@ -13,12 +13,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from beam_jobs.files import is_compressed
 from beam_jobs.parts import Piece, Share
 from beam_jobs.reports import BlockReport
 
@@ -49,7 +48,7 @@ class Progress:
         self._done = 0
         self._rejects = 0
         self._lock = threading.Lock()
-        self._bar: tqdm[None] | None = None
+        self._bar: tqdm[NoReturn] | None = None
         if stream.isatty():
             self._bar = tqdm(
                 total=total,
@@ -152,4 +151,4 @@ def _stored_bytes(piece: Piece) -> int:
     if not piece.data:  # read where it is loaded
         return piece.part.end - piece.part.start
     size = len(piece.data)
-    return size // _COMPRESSION if is_compressed(piece.part.file.path) else size
+    return size // _COMPRESSION if piece.part.file.is_compressed else size

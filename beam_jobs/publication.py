@@ -40,7 +40,7 @@ _SHOWN_REJECTS = 3
 _SHOWN_COLUMNS = 5
 _REPORTED_REJECTS = 10
 
-# Of one relation of a plan, the combined states of one partition: both numbers, and an Arrow stream.
+# The numbers of a relation of a plan and of a partition, and their combined states as Arrow stream.
 MergedStates = tuple[int, int, bytes]
 
 
@@ -108,7 +108,7 @@ def stage(target: Target, merged: Sequence[MergedStates]) -> int:
     return rows
 
 
-def profile(plan: Plan, merged: Sequence[MergedStates]) -> Profile:
+def profile_of(plan: Plan, merged: Sequence[MergedStates]) -> Profile:
     """Compute the profile of the columns from the combined states of its plan."""
     relations = [_tables(merged, number) for number in range(len(plan.relations))]
     with (
@@ -219,7 +219,6 @@ class Publication:
             published=problem is None,
             problem=problem,
             rows=findings.rows,
-            bytes=self.launch.inputs.bytes,
             rejects=Rejects(
                 count=findings.reject_count,
                 limit=self.max_rejects,

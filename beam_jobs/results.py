@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +16,7 @@ from duckdb.sqltypes import DuckDBPyType
 
 from beam_jobs.errors import TallyflowError, UsageError
 from beam_jobs.reports import Reject
+from beam_jobs.run_report import PERCENTS, ColumnProfile, Profile
 from beam_jobs.session import quote_name, quote_text
 
 _COPY_OPTIONS: Mapping[str, str] = MappingProxyType(
@@ -27,6 +29,15 @@ _COPY_OPTIONS: Mapping[str, str] = MappingProxyType(
 # In the name of a type, however deep; in quotes it would be the name of a field.
 _WIDE_INTEGER = re.compile(r'(?<!")\bU?HUGEINT\b(?!")')
 _SHOWN_ROWS = 50
+# Of a profile: of each value, and how many values.
+_SHOWN_CHARACTERS = 22
+_SHOWN_VALUES = 3
+_PROFILE_HEADER = (
+    *("column", "type", "nulls", "distinct", "min", "max", "mean"),
+    f"~{'/'.join(map(str, PERCENTS))} %",
+    "most frequent",
+)
+_NUMBERS = ("nulls", "distinct", "mean")
 _WIDTH_WITHOUT_TERMINAL = 160
 
 
@@ -123,6 +134,46 @@ def write_rejects(rejects: Iterable[Reject], path: str) -> None:
     ordered = sorted(rejects, key=lambda reject: (reject.file, reject.line))
     lines = (json.dumps(reject.__dict__, ensure_ascii=False) + "\n" for reject in ordered)
     Path(path).write_text("".join(lines), encoding="utf-8")
+
+
+def print_profile(profile: Profile) -> None:
+    """Print a profile of columns as a table for people, after an empty line."""
+    rows = [_PROFILE_HEADER, *map(_profile_row, profile.columns)]
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    sys.stdout.write("\n")
+    for row in rows:
+        cells = [
+            cell.rjust(width) if name in _NUMBERS else cell.ljust(width)
+            for name, cell, width in zip(_PROFILE_HEADER, row, widths, strict=True)
+        ]
+        sys.stdout.write("  ".join(cells).rstrip() + "\n")
+    for name, error in profile.approximate.items():
+        sys.stdout.write(f"~ {name}: {error}\n")
+
+
+def _profile_row(column: ColumnProfile) -> tuple[str, ...]:
+    quantiles = [f"{(column.quantiles or {})[str(p)]:.5g}" for p in PERCENTS if column.quantiles]
+    frequent = [
+        f"{_short(value.value)} ({value.at_least:,}{'+' if value.at_most > value.at_least else ''})"
+        for value in (column.frequent or ())[:_SHOWN_VALUES]
+    ]
+    return (
+        column.name,
+        column.type,
+        f"{column.nulls:,}",
+        "" if column.distinct is None else f"~{column.distinct:,}",
+        _short(column.min or ""),
+        _short(column.max or ""),
+        "" if column.mean is None else f"{column.mean:.6g}",
+        " ".join(quantiles),
+        ", ".join(frequent),
+    )
+
+
+def _short(text: str) -> str:
+    """Return a value as a cell of a table shows it: in one line, and cut."""
+    shown = text if text.isprintable() else repr(text)[1:-1]
+    return shown if len(shown) <= _SHOWN_CHARACTERS else f"{shown[: _SHOWN_CHARACTERS - 1]}…"
 
 
 def print_table(path: str) -> None:

@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import contextlib
-import fnmatch
+import datetime
+import functools
 import logging
 import os
+import platform
 import re
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
-from beam_jobs.errors import InputError, TallyflowError, UsageError
-from beam_jobs.files import InputFile, delete_file, is_remote, match_files
-from beam_jobs.layout import Layout
+import duckdb
+
+from beam_jobs import progress
+from beam_jobs.errors import InputError, TallyflowError
+from beam_jobs.files import InputFile, delete_file
+from beam_jobs.layout import FILENAME, Layout
+from beam_jobs.lookups import Lookup
 from beam_jobs.options import LOCAL_RUNNER
-from beam_jobs.parts import share_out
+from beam_jobs.parts import Share, share_out
+from beam_jobs.profile import profile_plan
+from beam_jobs.publication import Publication, StagedFile, Target
+from beam_jobs.run_report import Columns, FileRead, Inputs, Launch, Versions
 from beam_jobs.sql import Plan
 from beam_jobs.sql.functions import APPROXIMATE
+from beam_jobs.states_files import paths as states_paths
+from beam_jobs.version import VERSION
 
 _LOG = logging.getLogger(__name__)
 
 # Beam's default local runner starts a server that it downloads; this one runs in the process.
 _LOCAL_RUNNER_CLASS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+# Of a share's number, within its partition.
+_SHARE_BITS = 32
 # Of input, to each partition of the groups.
 _PARTITION_BYTES = 256 * 1024 * 1024
 _MOST_PARTITIONS = 64
@@ -33,68 +45,100 @@ _WORKER_ERROR = re.compile(r"beam_jobs\.errors\.(\w+): (.*?)(?: \[while running|
 
 
 @dataclass(frozen=True)
+class Output:
+    """One query of a run, and where its result goes.
+
+    Attributes:
+        name: Of the query, in messages and reports.
+        plan: The query.
+        path: Of the result.
+        states_path: Of the states, those of its first relation; None where they are not kept.
+        is_printed: Whether the result is a file only to be printed.
+    """
+
+    name: str
+    plan: Plan
+    path: str
+    states_path: str | None = None
+    is_printed: bool = False
+
+    @property
+    def states_paths(self) -> list[str]:
+        """Of the states, one for each relation of the query; none where they are not kept."""
+        return [] if self.states_path is None else states_paths(self.states_path, self.plan)
+
+
+@dataclass(frozen=True)
 class Run:
     """One run: files in, one result per query out.
 
     Attributes:
+        pattern: Of the files.
         files: The files to read, fixed for the run.
         layout: How they are read.
-        plans: The queries, by the path of the result.
+        outputs: The queries.
+        lookups: The tables that they may join.
+        has_profile: Whether the columns are profiled.
+        dataset: Name of the dataset; None for a query by itself.
+        partition: Its date.
         rejects_path: Where the rejects go; None for nowhere.
+        report_path: Where the run report goes; None for nowhere.
         max_rejects: How many rejects are allowed.
+        fails_on_drift: Whether no file may lack a column or have a new one.
     """
 
+    pattern: str
     files: Sequence[InputFile]
     layout: Layout
-    plans: Mapping[str, Plan]
+    outputs: Sequence[Output]
+    lookups: Sequence[Lookup] = ()
+    has_profile: bool = False
+    dataset: str | None = None
+    partition: str | None = None
     rejects_path: str | None = None
+    report_path: str | None = None
     max_rejects: int = 0
+    fails_on_drift: bool = False
 
+    @property
+    def bytes(self) -> int:
+        """Of all files, as they are stored."""
+        return sum(file.size for file in self.files)
 
-def find_files(pattern: str, allow_empty: bool) -> list[InputFile]:
-    """Return the files of a run.
+    @property
+    def joined(self) -> list[Lookup]:
+        """The lookup tables that some query joins."""
+        names = {name for output in self.outputs for name in output.plan.lookups}
+        return [lookup for lookup in self.lookups if lookup.name in names]
 
-    Raises:
-        UsageError: None matches, and that is not allowed.
-    """
-    files = match_files(pattern)
-    if not files and not allow_empty:
-        raise UsageError(
-            f"no file matches {pattern!r}; check the pattern, or allow an empty result with "
-            "--allow_empty"
-        )
-    return files
+    @functools.cached_property
+    def profile(self) -> Plan | None:
+        """The plan of the columns' profile; the files' names are no column of theirs."""
+        columns = self.layout.input_columns
+        if FILENAME not in self.layout.columns:
+            del columns[FILENAME]
+        return profile_plan(columns) if self.has_profile and columns else None
 
+    @property
+    def wanted(self) -> dict[str, str]:
+        """Name and type of the columns that some query uses; one at least."""
+        plans = [output.plan for output in self.outputs]
+        if self.profile is not None:
+            plans.append(self.profile)
+        used = {name for plan in plans for name in plan.used}
+        columns = self.layout.input_columns
+        return {n: kind for n, kind in columns.items() if n in used} or dict([*columns.items()][:1])
 
-def check_outputs(outputs: Sequence[str], pattern: str, files: Sequence[InputFile]) -> None:
-    """Refuse results that would be read as input, or that cannot be written where they should.
+    def shares(self) -> list[Share]:
+        """Return what each worker reads at a time.
 
-    Raises:
-        UsageError: Naming the output.
-    """
-    inputs = {_absolute(file.path) for file in files}
-    for output in outputs:
-        place = _absolute(output)
-        if place in inputs or _matches(place, _absolute(pattern)):
-            raise UsageError(f"{output}: the output is among the input files; write it elsewhere")
-        if is_remote(output):
-            continue
-        folder = next(parent for parent in Path(place).parents if parent.exists())
-        if Path(place).is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-            what = "is a folder" if Path(place).is_dir() else f"{folder} is no folder to write to"
-            raise UsageError(f"{output}: cannot be written: {what}")
-
-
-def _absolute(path: str) -> str:
-    return path if is_remote(path) else os.path.abspath(path)  # noqa: PTH100  (keeps patterns)
-
-
-def _matches(path: str, pattern: str) -> bool:
-    """Whether a pattern would match a path: only ``**`` goes across folders."""
-    if "**" in pattern:
-        return fnmatch.fnmatchcase(path, pattern)
-    parts, wanted = path.split("/"), pattern.split("/")
-    return len(parts) == len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted))
+        The shares of a later date have greater numbers, so that states merge in the order of days.
+        """
+        shares = share_out(self.files, splittable=self.layout.splittable)
+        if self.partition is None:
+            return shares
+        first = datetime.date.fromisoformat(self.partition).toordinal() << _SHARE_BITS
+        return [replace(share, number=first + share.number) for share in shares]
 
 
 def run(work: Run, runner: str, beam_arguments: Sequence[str]) -> None:
@@ -108,37 +152,46 @@ def run(work: Run, runner: str, beam_arguments: Sequence[str]) -> None:
     from apache_beam.options.pipeline_options import PipelineOptions
 
     from beam_jobs.blocks import BlockReader
-    from beam_jobs.transforms import METRICS, AggregateFiles, Target
+    from beam_jobs.transforms import METRICS, AggregateFiles
 
     local = runner == LOCAL_RUNNER
-    shares = share_out(work.files, splittable=work.layout.splittable)
+    shares = work.shares()
     # Here a worker's traceback is noise: the error below says what it says. Elsewhere the runner
     # tells how the job goes, and the job's id, which Airflow reads.
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL if local else logging.INFO)
     options = PipelineOptions(list(beam_arguments), runner=_LOCAL_RUNNER_CLASS if local else runner)
     run_id = uuid.uuid4().hex[:12]
-    targets = [Target(plan, _staged(path, run_id), path) for path, plan in work.plans.items()]
-    with _cleared([target.staged for target in targets]), _worker_errors():
+    publication = Publication(
+        targets=[_target(output, run_id) for output in work.outputs],
+        launch=_launch(work, run_id, beam.__version__),
+        max_rejects=work.max_rejects,
+        fails_on_drift=work.fails_on_drift,
+        rejects_path=work.rejects_path,
+        report_path=work.report_path,
+    )
+    staged = [file.staged for target in publication.targets for file in target.files]
+    shown = progress.showing(work.bytes) if local else contextlib.nullcontext()
+    with _cleared(staged), _worker_errors(), shown:
         pipeline = beam.Pipeline(options=options)
         _ = (
             pipeline
             | "Shares" >> beam.Create(shares, reshuffle=False)
             | AggregateFiles(
-                reader=BlockReader(work.layout, _wanted(work)),
-                targets=targets,
-                partitions=_partitions(work.files),
+                reader=BlockReader(work.layout, work.wanted),
+                publication=publication,
+                profile=work.profile,
+                lookups=work.joined,
+                partitions=_partitions(work),
                 # Other runners have a process for every processor.
                 threads=(os.cpu_count() or 1) if local else 1,
                 has_parts=any(not part.is_whole for share in shares for part in share.parts),
-                rejects_path=work.rejects_path,
-                max_rejects=work.max_rejects,
             )
         )
         result = pipeline.run()
         result.wait_until_finish()
     found = result.metrics().query(beam.metrics.MetricsFilter().with_namespace(METRICS))
     counts = {counter.key.metric.name: counter.result for counter in found["counters"]}
-    for name in sorted({name for plan in work.plans.values() for name in plan.approximate}):
+    for name in sorted({name for output in work.outputs for name in output.plan.approximate}):
         _LOG.info("%s is approximate: %s", name, APPROXIMATE[name])
     _LOG.info(
         "files: %s, bytes: %s, rows: %s, rejects: %s, seconds: %.1f",
@@ -147,17 +200,44 @@ def run(work: Run, runner: str, beam_arguments: Sequence[str]) -> None:
     )
 
 
-def _wanted(work: Run) -> dict[str, str]:
-    """Return the columns that some query uses; a row has one at least."""
-    used = {name for plan in work.plans.values() for name in plan.used}
-    columns = work.layout.input_columns
-    return {n: kind for n, kind in columns.items() if n in used} or dict([*columns.items()][:1])
+def _target(output: Output, run_id: str) -> Target:
+    result, *states = (
+        StagedFile(_staged(path, run_id), path) for path in (output.path, *output.states_paths)
+    )
+    return Target(output.name, output.plan, result, tuple(states), output.is_printed)
 
 
-def _partitions(files: Sequence[InputFile]) -> int:
+def _launch(work: Run, run_id: str, beam_version: str) -> Launch:
+    """Return what the run report says of a run before it begins."""
+    return Launch(
+        versions=Versions(
+            tallyflow=VERSION,
+            duckdb=duckdb.__version__,
+            beam=beam_version,
+            python=platform.python_version(),
+        ),
+        run_id=run_id,
+        dataset=work.dataset,
+        partition=work.partition,
+        started=datetime.datetime.now(datetime.UTC),
+        inputs=Inputs(
+            pattern=work.pattern,
+            number=len(work.files),
+            bytes=work.bytes,
+            files=tuple(FileRead(path=file.path, bytes=file.size) for file in work.files),
+        ),
+        layout=Columns(
+            format=work.layout.name,
+            columns=dict(work.layout.columns),
+            path_columns=dict(work.layout.path_columns),
+            inferred=tuple(name for name in work.layout.columns if name in work.layout.inferred),
+        ),
+    )
+
+
+def _partitions(work: Run) -> int:
     """Return into how many partitions to spread groups, of which there may be as many as rows."""
-    size = sum(file.size for file in files)
-    return max(1, min(_MOST_PARTITIONS, size // _PARTITION_BYTES))
+    return max(1, min(_MOST_PARTITIONS, work.bytes // _PARTITION_BYTES))
 
 
 def _staged(path: str, run_id: str) -> str:

@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from beam_jobs.errors import InputError
 
+# Of the quantiles in a profile.
+PERCENTS = (5, 25, 50, 75, 95)
+
 
 class _Model(BaseModel):
     # JSON has no NaN and no infinity: they are the strings "NaN", "Infinity" and "-Infinity".
@@ -164,7 +167,6 @@ class RunReport(Launch):
     published: bool
     problem: str | None = Field(description="Why nothing was published.")
     rows: int = Field(description="Records that were aggregated.")
-    bytes: int = Field(description="Of the files as they are stored.")
     rejects: Rejects
     drift: Drift
     aggregates: tuple[AggregateReport, ...]

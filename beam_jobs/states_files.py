@@ -94,7 +94,7 @@ def _unstorable(kind: pa.DataType) -> str:
 
 
 def paths(path: str, plan: Plan) -> list[str]:
-    """Return where the states of each relation are: ``x.parquet``, ``x.1.parquet`` …"""
+    """Return where the states of each relation are: ``x.parquet``, ``x.1.parquet``, and so on."""
     stem = path.removesuffix(".parquet")
     others = (f"{stem}.{number}.parquet" for number in range(1, len(plan.relations)))
     return [path, *others]

@@ -10,31 +10,26 @@ Beam carries shares of files, states and reports; a record never becomes an elem
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from beam_jobs import states
+from beam_jobs import progress, states
 from beam_jobs.blocks import BlockReader
-from beam_jobs.errors import InputError, TallyflowError
-from beam_jobs.files import delete_file, move_file, write_file
+from beam_jobs.lookups import Lookup, LookupTables
 from beam_jobs.parts import Part, Share
-from beam_jobs.reports import Findings, Reject
-from beam_jobs.results import write_rejects, write_result
+from beam_jobs.publication import MergedStates, Publication, Target, profile_of, stage
+from beam_jobs.reports import Findings
+from beam_jobs.run_report import Profile
 from beam_jobs.sql import Plan
 from beam_jobs.worker import PartFound, Worker
-
-_LOG = logging.getLogger(__name__)
 
 METRICS = "tallyflow"
 _FINDINGS = "findings"
 _PARTS = "parts"
-_SHOWN_REJECTS = 3
 
 # Of a query and a relation of its plan, the states whose keys have one hash.
 StatesKey = tuple[int, int, int]
@@ -180,9 +175,9 @@ class FinalizeQuery(beam.DoFn):
         query, found = element
         merged = sorted(found)
         if query < len(self._targets):
-            yield query, publication.stage(self._targets[query], merged)
+            yield query, stage(self._targets[query], merged)
         elif self._profile is not None:
-            yield query, publication.profile(self._profile, merged)
+            yield query, profile_of(self._profile, merged)
 
 
 class SumFindings(beam.CombineFn):
@@ -307,7 +302,5 @@ class AggregateFiles(beam.PTransform):
         )
 
     def _compute(self, plans: Sequence[Plan]) -> beam.ParDo:
-        compute = ComputeStates(
-            self.reader, plans, self.partitions, self.threads, self.lookups
-        )
+        compute = ComputeStates(self.reader, plans, self.partitions, self.threads, self.lookups)
         return beam.ParDo(compute).with_outputs(_FINDINGS, _PARTS, main="states")

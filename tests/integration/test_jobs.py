@@ -147,11 +147,15 @@ def test_a_dataset_gives_one_file_per_aggregate(flights: Path, tmp_path: Path) -
     arguments = ["--dataset", "flights.yaml", "--date", "2013-01-02", "--storage", str(storage)]
     aggregate_files.main(arguments)
     folder = storage / "results" / "flights" / "date=2013-01-02"
-    assert sorted(path.name for path in folder.iterdir()) == ["by_origin.csv", "total.csv"]
+    files = ["by_origin.csv", "states/by_origin.parquet", "states/total.parquet", "total.csv"]
+    found = [path for path in folder.rglob("*") if path.is_file()]
+    assert sorted(str(path.relative_to(folder)) for path in found) == sorted(
+        [*files, "report.json"]
+    )
     assert (folder / "total.csv").read_text() == "date,flights\n2013-01-02,943\n"
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    before = {name: (folder / name).read_bytes() for name in files}
     aggregate_files.main(arguments)
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert {name: (folder / name).read_bytes() for name in files} == before
 
 
 # -- counting ------------------------------------------------------------------------------------

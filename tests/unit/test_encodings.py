@@ -17,7 +17,7 @@ from beam_jobs import encodings
 from beam_jobs.csv_records import read_records
 from beam_jobs.encodings import check_encoding, detected_encoding, transcoded
 from beam_jobs.errors import InputError
-from beam_jobs.files import open_input
+from beam_jobs.files import InputFile, open_input
 from beam_jobs.formats import Dialect, Encoding, encoding_name
 
 _PYTHON: dict[Encoding, str] = {
@@ -156,7 +156,7 @@ def test_a_file_of_another_encoding_than_declared_is_an_error(
 
 
 def test_a_compressed_file_is_no_text_in_any_encoding() -> None:
-    with pytest.raises(InputError, match=r"^f\.csv: is gzip data; let its name end in \.gz$"):
+    with pytest.raises(InputError, match=r"^f\.csv: is gzip data; let its name end in \.gz, or say --comp"):
         utf8_of(gzip.compress(b"a"), "latin-1")
 
 
@@ -196,10 +196,12 @@ def test_a_file_is_opened_in_its_encoding(tmp_path: Path, ending: str) -> None:
     text = "é,€\n" * 1_000_000
     stored = text.encode("cp1252")
     path.write_bytes(gzip.compress(stored, 1) if ending else stored)
-    with open_input(str(path), "windows-1252") as stream:
+    with open_input(InputFile(str(path), 0), "windows-1252") as stream:
         assert stream.read() == text.encode()
     for encoding in (None, "utf-8"):
-        with open_input(str(path), encoding_name(encoding) if encoding else None) as stream:
+        with open_input(
+            InputFile(str(path), 0), encoding_name(encoding) if encoding else None
+        ) as stream:
             assert stream.read() == stored
 
 
@@ -208,7 +210,7 @@ def test_an_error_of_the_encoding_names_the_file(tmp_path: Path) -> None:
     path.write_bytes(b"\xef\xbb\xbfa\n")
     with (
         pytest.raises(InputError, match=rf"^{path}: line 1: the file marks itself as UTF-8"),
-        open_input(str(path), "latin-1") as stream,
+        open_input(InputFile(str(path), 0), "latin-1") as stream,
     ):
         stream.read(1)
 

@@ -48,7 +48,7 @@ _ODD_NAMES = [
 
 
 def read(path: Path | str) -> bytes:
-    with files.open_input(str(path)) as stream:
+    with files.open_input(files.InputFile(str(path), 0)) as stream:
         return stream.read()
 
 
@@ -493,3 +493,15 @@ def test_the_reason_is_the_innermost_of_the_errors_that_beam_wraps() -> None:
     ):
         raise outer
     assert str(caught.value) == "gs://b/x*: cannot be listed: No such bucket"
+
+
+def test_the_compression_that_is_said_goes_before_the_ending(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(gzip.compress(b"a"))
+    (tmp_path / "b.gz").write_bytes(b"b")
+    (packed,) = files.match_files(str(tmp_path / "a"), "gzip")
+    (plain,) = files.match_files(str(tmp_path / "b.gz"), "none")
+    assert (packed.is_compressed, plain.is_compressed) == (True, False)
+    with files.open_input(packed) as stream:
+        assert stream.read() == b"a"
+    with files.open_input(plain) as stream:
+        assert stream.read() == b"b"

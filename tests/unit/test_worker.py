@@ -167,3 +167,20 @@ def test_small_files_travel_together_and_large_ones_in_parts(
     ]
     whole_files = share_out(files, splittable=False)
     assert all(part.is_whole for share in whole_files for part in share.parts)
+
+
+@pytest.mark.parametrize("size", [10, 200])
+@pytest.mark.usefixtures("small_blocks")
+def test_a_file_that_changes_while_the_job_runs_is_an_error(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "f.csv"
+    path.write_text("k,v\n" + "a,1\n" * size)
+    share = whole([path])
+    path.write_text("k,v\n" + "a,1\n" * (size + 1))
+    with worker() as (opened, _), pytest.raises(InputError, match=r"f\.csv: was changed while"):
+        opened.compute(share)
+    path.unlink()
+    with (
+        worker() as (opened, _),
+        pytest.raises(InputError, match=r"f\.csv: cannot be read: No such"),
+    ):
+        opened.compute(share)

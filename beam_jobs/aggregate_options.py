@@ -1,0 +1,186 @@
+"""The command line of the job `beam_jobs.aggregate_files`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+from beam_jobs import options
+from beam_jobs.dataset_fields import check_lookup_name
+from beam_jobs.format_options import add_format_options
+from beam_jobs.formats import OPTION_FORMATS
+
+_EXAMPLES = """
+examples:
+  # one query over January; without --output it prints a table
+  python -m beam_jobs.aggregate_files --input 'data/flights/date=2013-01-*/*.csv' \\
+    --query 'SELECT origin, count(*) AS flights, avg(dep_delay) AS delay FROM input GROUP BY origin'
+  # the same into a file
+  python -m beam_jobs.aggregate_files … --output delays.parquet
+  # what would be read and computed, without running; and a profile of all columns
+  python -m beam_jobs.aggregate_files … --describe
+  python -m beam_jobs.aggregate_files … --profile
+  # join a small file
+  python -m beam_jobs.aggregate_files --input 'flights/*.csv' --lookup airlines=airlines.csv \\
+    --query 'SELECT name, count(*) AS n FROM input JOIN airlines USING (carrier) GROUP BY name'
+  # all aggregates of a dataset for one day, as its DAG runs them
+  python -m beam_jobs.aggregate_files --dataset dags/datasets/flights.yaml --date 2013-01-01
+
+the query:
+  One SELECT that aggregates the table input, in DuckDB's SQL. Its columns are those of the files,
+  the name=value folders of their paths, and filename.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the job's command line."""
+    parser = options.job_parser(
+        "beam_jobs.aggregate_files",
+        "Run SQL over files: one query (--input, --query), or all aggregates of a dataset "
+        "(--dataset, --date).",
+        _EXAMPLES,
+    )
+    _add_query_options(parser)
+    dataset = parser.add_argument_group("a dataset")
+    dataset.add_argument("--dataset", metavar="FILE", type=Path, help="the dataset's YAML file")
+    dataset.add_argument("--date", metavar="YYYY-MM-DD", type=_iso_date, help="the partition")
+    dataset.add_argument(
+        "--storage",
+        type=options.path,
+        metavar="ROOT",
+        default=os.environ.get("TALLYFLOW_STORAGE") or "data",
+        help="folder or gs:// URL that holds the files and the results of all datasets "
+        "(default: $TALLYFLOW_STORAGE, or data)",
+    )
+    _add_report_options(parser)
+    add_format_options(parser)
+    return parser
+
+
+def _add_query_options(parser: argparse.ArgumentParser) -> None:
+    query = parser.add_argument_group("one query")
+    query.add_argument(
+        "--input",
+        type=options.path,
+        metavar="PATTERN",
+        help="files to read: a path or gs:// URL, with * (within a folder) and ** (any folders); "
+        "quote it; with --dataset it stands in for the dataset's own pattern",
+    )
+    query.add_argument("--query", metavar="SQL", help="SELECT … FROM input …")
+    query.add_argument(
+        "--lookup",
+        type=_lookup,
+        metavar="NAME=PATH",
+        action="append",
+        default=None,
+        help="a small file (.csv, .tsv, .jsonl, .parquet, at most 64 MB) that the query may join "
+        "by this name; may be given several times",
+    )
+    query.add_argument(
+        "--output",
+        type=options.path,
+        metavar="PATH",
+        help="write the result to this .csv, .jsonl or .parquet file, in place of printing it; "
+        "with --dataset: the folder of the results (default: ROOT/results/<dataset>/date=<date>)",
+    )
+    query.add_argument(
+        "--states",
+        type=options.path,
+        metavar="PATH",
+        help="write the mergeable states to this .parquet file, too; those of distinct values go "
+        "beside it, as PATH.1.parquet",
+    )
+    query.add_argument(
+        "--on_drift",
+        choices=("ignore", "fail"),
+        help="where files lack a column of the run, or have one that others do not: read NULL, "
+        "leave it out, and say so (ignore, the default), or fail",
+    )
+
+
+def _add_report_options(parser: argparse.ArgumentParser) -> None:
+    report = parser.add_argument_group("what is in the files, and what was done")
+    report.add_argument(
+        "--describe",
+        action="store_true",
+        help="print the files, their columns and the plan of each query, and do not run",
+    )
+    report.add_argument(
+        "--profile",
+        action="store_true",
+        help="print a profile of all columns, too: nulls, distinct values, range, mean, "
+        "quantiles, frequent values; computed in the same read",
+    )
+    report.add_argument(
+        "--report",
+        type=options.path,
+        metavar="PATH",
+        help="write the run report to this .json file; of a dataset it is report.json, beside the "
+        "results",
+    )
+
+
+def _lookup(text: str) -> tuple[str, str]:
+    name, separator, path = text.partition("=")
+    if not separator:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=PATH")
+    try:
+        return check_lookup_name(name), options.path(path)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{name!r} {error}") from error
+
+
+def _iso_date(text: str) -> date:
+    try:
+        found = date.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.isoformat() != text:  # 20130131 is a date of ISO 8601, too
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date like 2013-01-31")
+    return found
+
+
+def parse_args(argv: Sequence[str]) -> options.Arguments:
+    """Parse the job's command line, Beam's options included.
+
+    Raises:
+        SystemExit: With status 2, after an error message.
+        UsageError: The output's ending names no format.
+    """
+    parser = build_parser()
+    arguments = options.parse(parser, argv)
+    job = arguments.job
+    if job.dataset is None:
+        _check_query(parser, job)
+        return arguments
+    if job.date is None:
+        parser.error("--dataset needs --date, the partition to compute")
+    of_dataset = ("query", "lookup", "format", *OPTION_FORMATS, "max_rejects", "on_drift")
+    for name in (*of_dataset, "states", "report"):
+        if getattr(job, name) is not None:
+            said = "whose file says it" if name in of_dataset else "which has it with the results"
+            parser.error(f"--{name} does not go with --dataset, {said}")
+    if job.profile:
+        parser.error("--profile does not go with --dataset, whose file says it")
+    return arguments
+
+
+def _check_query(parser: argparse.ArgumentParser, job: argparse.Namespace) -> None:
+    if job.input is None or job.query is None:
+        parser.error("give --input and --query, or --dataset and --date")
+    if job.date is not None:
+        parser.error("--date goes with --dataset")
+    names = [name.lower() for name, _ in job.lookup or ()]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        parser.error(f"--lookup {twice}: two tables have this name")
+    for name, ending in (("states", ".parquet"), ("report", ".json")):
+        path = getattr(job, name)
+        if path is not None and not path.endswith(ending):
+            parser.error(f"--{name} {path}: must end in {ending}")
+    if not job.describe:
+        options.check_output(parser, job.output, job.runner)
+    if job.profile and job.runner != options.LOCAL_RUNNER and not job.report:
+        parser.error(f"--profile needs --report with --runner={job.runner}: nothing is printed")

@@ -1,0 +1,433 @@
+"""What a run gives beside its results: the report, the states, the profile, a description."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import pty
+import subprocess
+import sys
+import termios
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from beam_jobs import aggregate_files, states
+from beam_jobs.errors import InputError, QueryError, UsageError
+from beam_jobs.run_report import RunReport
+from beam_jobs.sql import plan_query
+from beam_jobs.states_files import origin, read_origin, read_states
+
+REPOSITORY = Path(__file__).parents[2]
+DAYS = ("2013-01-01", "2013-01-02")
+COUNT = ["--query", "SELECT count(*) AS n FROM input"]
+
+DATASET = """
+description: Stations
+owner: tests
+start_date: 2013-01-01
+pattern: "in/date={date}/*.csv"
+columns: {k: VARCHAR, v: INTEGER, t: DATE}
+aggregates:
+  by_k: SELECT k, count(*) AS n, avg(v) AS mean FROM input GROUP BY k ORDER BY k
+  distinct: SELECT count(DISTINCT v) AS d, approx_count_distinct(v) AS a FROM input
+"""
+
+
+@pytest.fixture(autouse=True)
+def days(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two days of files; the working folder is the storage root, too."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TALLYFLOW_STORAGE", ".")
+    for number, day in enumerate(DAYS):
+        folder = tmp_path / "in" / f"date={day}"
+        folder.mkdir(parents=True)
+        rows = [f"k{i % 7},{i * (number + 3) % 41},{day}" for i in range(200 + number)]
+        (folder / "a.csv").write_text("\n".join(["k,v,t", *rows, ""]))
+    (tmp_path / "stations.yaml").write_text(DATASET)
+    return tmp_path
+
+
+def run_query(*arguments: str) -> None:
+    aggregate_files.main(["--input", "in/*/*.csv", *arguments])
+
+
+def run_dataset(*arguments: str, day: str = DAYS[0]) -> Path:
+    """Return the folder of the results."""
+    aggregate_files.main(
+        ["--dataset", "stations.yaml", "--date", day, "--storage", ".", *arguments]
+    )
+    return Path("results/stations") / f"date={day}"
+
+
+def read_report(path: Path | str) -> RunReport:
+    return RunReport.of_json(Path(path).read_bytes(), str(path))
+
+
+# -- the report ----------------------------------------------------------------------------------
+
+
+def test_the_report_says_what_was_read_found_and_published() -> None:
+    folder = run_dataset()
+    report = read_report(folder / "report.json")
+    path = "./in/date=2013-01-01/a.csv"
+    assert report.versions.duckdb == duckdb.__version__
+    assert (report.dataset, report.partition) == ("stations", DAYS[0])
+    assert report.started <= report.finished <= datetime.datetime.now(datetime.UTC)
+    assert report.seconds == pytest.approx(
+        (report.finished - report.started).total_seconds(), abs=1e-3
+    )
+    assert report.inputs.pattern == "./in/date=2013-01-01/*.csv"
+    assert [(file.path, file.bytes) for file in report.inputs.files] == [
+        (path, Path(path).stat().st_size)
+    ]
+    assert (report.inputs.number, report.inputs.bytes) == (1, Path(path).stat().st_size)
+    assert report.layout.format == "csv"
+    assert report.layout.columns == {"k": "VARCHAR", "v": "INTEGER", "t": "DATE"}
+    assert report.layout.path_columns == {"date": "DATE"}
+    assert report.layout.inferred == ()
+    assert (report.published, report.problem, report.rows) == (True, None, 200)
+    assert (report.rejects.count, report.rejects.limit, report.rejects.path) == (0, 0, None)
+    by_k, distinct = report.aggregates
+    assert (by_k.name, by_k.rows) == ("by_k", 7)
+    assert by_k.columns == {"k": "VARCHAR", "n": "BIGINT", "mean": "DOUBLE"}
+    assert by_k.result == "./results/stations/date=2013-01-01/by_k.parquet"
+    assert duckdb.from_parquet(by_k.result).fetchall()[0][:2] == ("k0", 29)
+    assert "5 %" in distinct.approximate["approx_count_distinct"]
+    assert [read_origin(path).fingerprint for path in distinct.states] == 2 * [distinct.fingerprint]
+
+
+def test_a_refused_run_is_reported_and_publishes_nothing_else() -> None:
+    folder = run_dataset()
+    before = {path: path.read_bytes() for path in folder.rglob("*.parquet")}
+    with Path("in/date=2013-01-01/a.csv").open("a") as file:
+        file.write("".join(f'k"\\{i},no number,2013-01-01\n' for i in range(12)))
+    with pytest.raises(InputError, match="12 malformed records"):
+        run_dataset()
+    report = read_report(folder / "report.json")
+    assert not report.published
+    assert "12 malformed records" in str(report.problem)
+    assert (report.rejects.count, len(report.rejects.first)) == (12, 10)
+    assert (report.rejects.first[0].line, report.rejects.first[0].text) == (
+        202,
+        'k"\\0,no number,2013-01-01',
+    )
+    assert len((folder / "rejects.jsonl").read_text().splitlines()) == 12
+    assert report.rejects.path == "./results/stations/date=2013-01-01/rejects.jsonl"
+    assert {path: path.read_bytes() for path in folder.rglob("*.parquet")} == before
+    assert not list(Path("results").rglob(".*"))
+
+
+def test_drift_is_reported() -> None:
+    path = "in/date=2013-01-02/b.csv"
+    Path(path).write_text("k,t\nx,2013-01-01\n")
+    run_query("--query", "SELECT max(v) AS v FROM input", "--report", "r.json")
+    drift = read_report("r.json").drift
+    assert [dict(found) for found in drift.missing] == [
+        {"column": "v", "files": 1, "first_file": path}
+    ]
+    assert drift.new == ()
+
+
+def test_names_and_texts_of_files_are_escaped_in_the_report() -> None:
+    name = 'in/date=2013-01-01/"},\t\u2028<script>.csv'
+    Path(name).write_text("k,v,t\nx,1,2013-01-01\n")
+    run_query(*COUNT, "--report", "r.json")
+    text = Path("r.json").read_text(encoding="utf-8")
+    assert name in {file["path"] for file in json.loads(text)["inputs"]["files"]}
+
+
+def test_what_is_no_report_is_refused_by_name() -> None:
+    with pytest.raises(InputError, match="x.json: is no run report: versions"):
+        RunReport.of_json("{}", "x.json")
+
+
+# -- the states ----------------------------------------------------------------------------------
+
+MERGED = [
+    "SELECT count(*) AS n, sum(v) AS s, avg(v) AS m, min(t) AS first FROM input",
+    "SELECT k, count(*) AS n, sum(v) AS s, avg(v) AS m FROM input GROUP BY k",
+    "SELECT k, count(DISTINCT v) AS d, approx_count_distinct(v) AS a FROM input GROUP BY k",
+    "SELECT quantile_cont(v, 0.9) AS q, median(v) AS m FROM input",
+    "SELECT k, mode(v) AS m FROM input WHERE v < 3 OR k = 'k1' GROUP BY k",
+    "SELECT k, list(v) AS l, arg_max(v, t) AS a FROM input GROUP BY k",
+    "SELECT date, k, count(DISTINCT t) AS d FROM input GROUP BY ROLLUP (date, k)",
+]
+
+
+@pytest.mark.parametrize("query", MERGED)
+def test_the_states_of_two_days_give_the_answer_over_both(query: str) -> None:
+    Path("stations.yaml").write_text(
+        DATASET.split("aggregates")[0] + f"aggregates:\n  q: {json.dumps(query)}\n"
+    )
+    found: dict[int, list[Any]] = {}
+    kinds = {"k": "VARCHAR", "v": "INTEGER", "t": "DATE", "date": "DATE", "filename": "VARCHAR"}
+    plan = plan_query(query, kinds)
+    for day in DAYS:
+        (aggregate,) = read_report(run_dataset(day=day) / "report.json").aggregates
+        assert len(aggregate.states) == len(plan.relations)
+        for number, path in enumerate(aggregate.states):
+            assert read_origin(path) == origin(plan, number)
+            found.setdefault(number, []).extend(read_states(path))
+    combined = [[states.combine(plan, number, tables)] for number, tables in found.items()]
+    with states.finalized(plan, combined) as session:
+        rolled_up = session.execute("FROM result").fetchall()
+    source = "read_csv('in/*/*.csv', types = {'k': 'VARCHAR', 'v': 'INTEGER', 't': 'DATE'})"
+    connection = duckdb.connect(config={"threads": 1})  # more would mix up the order of the rows
+    expected = connection.execute(query.replace("FROM input", f"FROM {source}")).fetchall()
+    ordered = [sorted(rows, key=str) for rows in (rolled_up, expected)]
+    assert ordered[0] == ordered[1]
+
+
+def test_states_of_no_files_are_empty_and_merge() -> None:
+    query = "SELECT k, sum(v) AS s FROM input GROUP BY k"
+    arguments = ["--query", query, "--columns", "k VARCHAR, v INTEGER", "--output", "o.csv"]
+    empty = ["--input", "none-*.csv", "--allow_empty", "--states", "none.parquet"]
+    aggregate_files.main([*empty, *arguments])
+    assert sum(table.num_rows for table in read_states("none.parquet")) == 0
+    plan = plan_query(query, {"k": "VARCHAR", "v": "INTEGER", "filename": "VARCHAR"})
+    assert read_origin("none.parquet").fingerprint == origin(plan, 0).fingerprint
+
+
+def test_states_that_parquet_cannot_hold_are_refused_or_left_out() -> None:
+    query = "SELECT max(to_days(v)) AS longest FROM input"
+    with pytest.raises(UsageError, match="s.parquet: cannot be written: .* INTERVAL"):
+        run_query("--query", query, "--output", "o.csv", "--states", "s.parquet")
+    assert not Path("o.csv").exists()
+    text = DATASET.replace("aggregates:", f"aggregates:\n  longest: {query}")
+    Path("stations.yaml").write_text(text)
+    folder = run_dataset()
+    report = read_report(folder / "report.json")
+    assert [len(aggregate.states) for aggregate in report.aggregates] == [0, 1, 2]
+
+
+# -- the profile ---------------------------------------------------------------------------------
+
+
+def test_the_profile_is_that_of_duckdb() -> None:
+    report = read_report(run_dataset() / "report.json")
+    assert report.profile is not None
+    profile = {column.name: column for column in report.profile.columns}
+    assert list(profile) == ["k", "v", "t", "date"]
+    v = profile["v"]
+    rows = duckdb.sql("SELECT v FROM 'in/date=2013-01-01/*.csv'")
+    expected = rows.aggregate("count(DISTINCT v), min(v)::VARCHAR, max(v)::VARCHAR, avg(v)")
+    ((distinct, least, most, mean),) = expected.fetchall()
+    assert (v.nulls, v.min, v.max) == (0, least, most)
+    assert v.mean == pytest.approx(mean)
+    assert v.distinct == pytest.approx(distinct, rel=0.1)
+    assert v.quantiles is not None
+    assert v.quantiles["50"] == pytest.approx(20, abs=2)
+    counts = rows.aggregate("v::VARCHAR AS v, count(*) AS n").order("n DESC, v").limit(10)
+    assert v.frequent is not None
+    assert [(f.value, f.at_least, f.at_most) for f in v.frequent] == [
+        (value, n, n) for value, n in counts.fetchall()
+    ]
+    assert (profile["t"].quantiles, profile["k"].mean) == (None, None)
+
+
+def test_a_dataset_may_do_without_a_profile() -> None:
+    Path("stations.yaml").write_text(f"{DATASET}profile: false\n")
+    assert read_report(run_dataset() / "report.json").profile is None
+
+
+def test_the_profile_is_printed_after_the_result(capfd: pytest.CaptureFixture[str]) -> None:
+    run_query(*COUNT, "--profile")
+    out = capfd.readouterr().out
+    table, profile = out[: out.index("column ")], out[out.index("column ") :]
+    assert "401" in table
+    assert profile.splitlines()[0].split()[:3] == ["column", "type", "nulls"]
+    assert "k0 (58)" in profile
+    assert not list(Path().glob("*.json"))
+
+
+def test_a_column_that_no_query_reads_is_checked_if_it_is_profiled() -> None:
+    with Path("in/date=2013-01-01/a.csv").open("a") as file:
+        file.write("k,1,no date\n")
+    columns = ["--columns", "k VARCHAR, v INTEGER, t DATE"]
+    run_query(*columns, *COUNT, "--output", "o.csv")
+    with pytest.raises(InputError, match="'no date' is no DATE"):
+        run_query(*columns, *COUNT, "--output", "o.csv", "--profile")
+
+
+# -- lookups -------------------------------------------------------------------------------------
+
+JOIN = "SELECT name, sum(v) AS s FROM input JOIN names ON k = id GROUP BY name ORDER BY name"
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "parquet"])
+def test_a_query_joins_a_lookup_table(ending: str) -> None:
+    formats = {
+        "csv": "(FORMAT csv)",
+        "tsv": "(FORMAT csv, DELIMITER '\t')",
+        "jsonl": "(FORMAT json)",
+        "parquet": "(FORMAT parquet)",
+    }
+    path = f"names.{ending}"
+    rows = "SELECT 'k' || i AS id, 'name ' || i // 2 AS name FROM range(6) r(i)"
+    duckdb.execute(f"COPY ({rows}) TO '{path}' {formats[ending]}")
+    run_query("--query", JOIN, "--lookup", f"names={path}", "--output", "o.csv")
+    expected = duckdb.sql(
+        JOIN.replace("FROM input", "FROM 'in/*/*.csv'").replace("names", f"({rows}) names")
+    )
+    assert [tuple(row) for row in duckdb.read_csv("o.csv").fetchall()] == expected.fetchall()
+
+
+def test_a_dataset_names_its_lookups_below_the_storage_root() -> None:
+    Path("reference").mkdir()
+    Path("reference/names.csv").write_text("id,name\nk1,one\n")
+    Path("stations.yaml").write_text(
+        DATASET.replace(
+            "aggregates:",
+            f"lookups: {{names: reference/names.csv}}\naggregates:\n  joined: {JOIN}",
+        )
+    )
+    folder = run_dataset()
+    assert [row[0] for row in duckdb.read_parquet(f"{folder}/joined.parquet").fetchall()] == ["one"]
+
+
+def test_a_reject_in_a_lookup_names_the_table_the_file_and_the_line() -> None:
+    Path("names.csv").write_text("id,name\nk1,one\nk2,two,three\n")
+    with pytest.raises(InputError, match=r"lookup names: names.csv:3: .*'k2,two,three'"):
+        run_query("--query", JOIN, "--lookup", "names=names.csv", "--output", "o.csv")
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("none.csv", "lookup names: none.csv: there is no such file"),
+        ("in/*/a.csv", "lookup names: in/.*: 2 files match; name one file"),
+        ("names.xyz", "lookup names: names.xyz: the ending is none of"),
+        ("names.txt", "text lines are no table"),
+        ("big.csv", "has 67,108,865 bytes; the limit is 67,108,864"),
+    ],
+)
+def test_a_lookup_that_is_no_small_table_is_refused(path: str, message: str) -> None:
+    Path("names.xyz").write_text("id,name\n")
+    Path("names.txt").write_text("id,name\n")
+    with Path("big.csv").open("wb") as file:
+        file.truncate(64 * 1024 * 1024 + 1)
+    with pytest.raises(UsageError, match=message):
+        run_query("--query", JOIN, "--lookup", f"names={path}", "--output", "o.csv")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("names.csv", "'names.csv' is not NAME=PATH"),
+        ("input=x.csv", "'input' is the table of the files themselves"),
+        ("1st=x.csv", "'1st' is not a name"),
+        ("states0=x.csv", "'states0' is the name of a table of our own"),
+        ("names=", "is empty"),
+    ],
+)
+def test_a_lookup_needs_a_name_that_a_query_can_say(
+    given: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run_query("--query", JOIN, "--lookup", given)
+    assert message in capsys.readouterr().err
+
+
+def test_a_table_that_is_no_lookup_is_refused_before_the_files_are_looked_at() -> None:
+    with pytest.raises(QueryError, match="there is no table 'names'"):
+        aggregate_files.main(["--input", "none-*.csv", "--query", JOIN])
+
+
+# -- drift ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("k,t\nx,2013-01-01\n", r"v is missing in .*b\.csv"),
+        ("k,t,v,more\nx,2013-01-01,1,2\n", r"more is missing in .*a\.csv"),
+    ],
+)
+def test_drift_fails_a_run_where_the_dataset_says_so(content: str, message: str) -> None:
+    Path("in/date=2013-01-01/b.csv").write_text(content)
+    folder = run_dataset()
+    before = (folder / "by_k.parquet").read_bytes()
+    Path("stations.yaml").write_text(f"{DATASET}on_drift: fail\n")
+    with pytest.raises(InputError, match=message):
+        run_dataset()
+    assert (folder / "by_k.parquet").read_bytes() == before
+    assert not read_report(folder / "report.json").published
+
+
+# -- a description -------------------------------------------------------------------------------
+
+
+def test_a_description_shows_files_columns_and_plans_and_runs_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run_query("--query", "SELECT k, avg(v) AS m FROM input GROUP BY k", "--describe")
+    said = capsys.readouterr().out
+    size = sum(path.stat().st_size for path in Path().glob("in/*/*.csv"))
+    assert f"2 files, {size / 1000:.1f} kB, read in 1 share\n" in said
+    assert "in/date=2013-01-01/a.csv" in said
+    assert "delimiter ','" in said
+    lines = [line.split() for line in said.splitlines()]
+    assert ["v", "BIGINT", "inferred"] in lines
+    assert ["t", "DATE", "inferred,", "not", "read"] in lines
+    assert ["date", "DATE", "from", "the", "path,", "not", "read"] in lines
+    assert "  reads: k, v\n" in said
+    assert "  partial: SELECT k AS _g0" in said
+    assert "  combine: SELECT _g0" in said
+    assert "  final: CREATE VIEW result" in said
+
+
+def test_a_description_of_a_dataset_says_where_results_would_go(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = run_dataset("--describe")
+    said = capsys.readouterr().out
+    assert "result: ./results/stations/date=2013-01-01/by_k.parquet" in said
+    assert "states: ./results/stations/date=2013-01-01/states/distinct.1.parquet" in said
+    assert "approximate: approx_count_distinct, typically within 5 %" in said
+    assert "declared" in said
+    assert not folder.exists()
+
+
+def test_a_description_does_not_wait_for_beam() -> None:
+    code = (
+        "import sys; from beam_jobs import aggregate_files; "
+        "aggregate_files.main(sys.argv[1:]); sys.exit('apache_beam' in sys.modules)"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code, "--input", "in/*/*.csv", *COUNT, "--describe"],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        check=True,
+        capture_output=True,
+    )
+
+
+# -- progress ------------------------------------------------------------------------------------
+
+
+def test_a_terminal_shows_a_bar_and_the_table_stays_clean() -> None:
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 100))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "beam_jobs.aggregate_files", "--input", "in/*/*.csv", *COUNT],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while data := os.read(ours, 4096):
+            shown += data
+    except OSError:  # the other side is closed
+        pass
+    os.close(ours)
+    out, _ = process.communicate()
+    assert process.returncode == 0
+    assert b"reading:   0%" in shown
+    assert b"files: 2" in shown
+    assert b"reading" not in out
+    assert b"401" in out
