@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import json
 import secrets
@@ -24,33 +23,30 @@ from beam_jobs.avro_schema import Node, SchemaError, parse_schema, sentinel, sen
 from beam_jobs.avro_values import convert
 from beam_jobs.errors import InputError
 from beam_jobs.files import InputFile, open_input
-from beam_jobs.parquet_types import columns_of_all, no_fit, widens
+from beam_jobs.inputs import null_field
 from beam_jobs.reports import BlockReport
 from beam_jobs.session import open_session
+from beam_jobs.widening import columns_of_all, no_fit, widens
 
-_SAMPLED_FILES = 10
 # Of records that take no bytes, more than this are taken for damage.
 _EMPTY_RECORDS = 100_000_000
 
 Fields = tuple[tuple[str, Node], ...]
 
 
-def find_columns(
-    files: Sequence[InputFile], declared: Mapping[str, str] | None = None
-) -> dict[str, str]:
-    """Return name and DuckDB type of the columns of a run's files, from at most ten of them.
+def find_columns(files: Sequence[InputFile], declared: Mapping[str, str]) -> dict[str, str]:
+    """Return name and DuckDB type of the columns of a run, from a sample of its files.
 
     A field that DuckDB has no type for, such as a union of a text and a number, is no column.
 
     Args:
-        files: All files of the run.
+        files: The sample.
         declared: Types that are given; they are not questioned.
 
     Raises:
         InputError: A file cannot be read, or the types of two files have none in common.
     """
-    sample = files[:: max(1, -(-len(files) // _SAMPLED_FILES))]
-    return columns_of_all(_sampled_columns(sample), declared or {})
+    return columns_of_all(_sampled_columns(files), declared)
 
 
 def load(
@@ -85,7 +81,7 @@ def load(
     columns = [
         _cast(arrays[used[name]], fields[used[name]][1], kind, path, run.first)
         if name in used
-        else pa.nulls(count, _null_field(kind).type)
+        else pa.nulls(count, null_field(kind).type)
         for name, kind in wanted.items()
     ]
     # Without any column there still are rows to count.
@@ -253,7 +249,7 @@ def _cast(array: pa.Array[Any], node: Node, kind: str, path: str, offset: int) -
     """Return values as the type of the run's column, which holds them all."""
     if node.kind == casts.spelled(kind):
         return array.cast(pa.float32()) if node.meaning == "union" and kind == "FLOAT" else array
-    target = _null_field(kind).type
+    target = null_field(kind).type
     try:
         if pa.types.is_primitive(array.type) and pa.types.is_primitive(target):
             return array.cast(target)
@@ -273,15 +269,7 @@ def _schema_fields(
 ) -> Iterator[pa.Field[Any]]:
     """Yield the fields of a table: what tells DuckDB's type beside Arrow's is in their metadata."""
     for (name, kind), column in zip(wanted.items(), columns, strict=True):
-        null = _null_field(kind)
+        null = null_field(kind)
         yield pa.field(
             name, column.type, metadata=null.metadata if null.type == column.type else None
         )
-
-
-@functools.cache
-def _null_field(kind: str) -> pa.Field[Any]:
-    """Return how Arrow carries a type of DuckDB's."""
-    nothing: Any = open_session().sql(f"SELECT CAST(NULL AS {kind}) AS x").to_arrow_table()
-    field: pa.Field[Any] = nothing.schema.field(0)
-    return field

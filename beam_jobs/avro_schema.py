@@ -18,8 +18,8 @@ import pyarrow as pa
 
 from beam_jobs import casts
 from beam_jobs.avro_blocks import zigzag
-from beam_jobs.parquet_types import NULL, common
 from beam_jobs.session import quote_name
+from beam_jobs.widening import NULL, common
 
 _LARGEST_PRECISION = 38
 # Of each primitive: how it is read, Arrow's type of it, DuckDB's type, the bytes of its zero.

@@ -199,8 +199,8 @@ class Dataset(BaseModel):
     )
     profile: StrictBool = Field(
         default=True,
-        description="Whether the run report has a profile of all columns: nulls, distinct and "
-        "frequent values, quantiles.",
+        description="Whether the run report has a profile of all columns: how many values are "
+        "missing or distinct, range, quantiles, frequent values. All columns are read for it.",
     )
     max_rejects: StrictInt = Field(
         default=0,

@@ -41,9 +41,9 @@ def explain(
         document: The file.
     """
     path: FieldPath = error["loc"]
-    if path[-1:] == ("[key]",) and error["type"] == "string_pattern_mismatch":
+    if path[-1:] == ("[key]",):
         path = path[:-1]
-        text = f"{error['input']!r} {_PREDICATES[error['type']]}"
+        text = f"{error['input']!r} {_predicate(error, document, path)}"
     elif error["type"] == "missing":
         example = fields[str(path[-1])].examples
         text = "is missing; add it" + (f", as in '{path[-1]}: {example[0]}'" if example else "")

@@ -20,13 +20,12 @@ from beam_jobs.errors import InputError
 from beam_jobs.files import InputFile, changed, is_remote
 from beam_jobs.parquet_footer import Chunk, Footer, read_footer
 from beam_jobs.parquet_scratch import copy, link
-from beam_jobs.parquet_types import columns_of_all, no_fit, widens
 from beam_jobs.reports import BlockReport
 from beam_jobs.session import open_session, quote_name, quote_text
+from beam_jobs.widening import columns_of_all, no_fit, widens
 
 # DuckDB reads a block in a stream: a large one takes no more memory than a small one.
 BLOCK_BYTES = 80 * 1024 * 1024
-_SAMPLED_FILES = 10
 _ROW = "file_row_number"
 _LARGEST_PRECISION = 38
 
@@ -56,21 +55,18 @@ class RowGroups:
     is_whole: bool
 
 
-def find_columns(
-    files: Sequence[InputFile], declared: Mapping[str, str] | None = None
-) -> dict[str, str]:
-    """Return name and DuckDB type of the columns of a run's files, from at most ten of them.
+def find_columns(files: Sequence[InputFile], declared: Mapping[str, str]) -> dict[str, str]:
+    """Return name and DuckDB type of the columns of a run, from a sample of its files.
 
     Args:
-        files: All files of the run.
+        files: The sample.
         declared: Types that are given; they are not questioned.
 
     Raises:
         InputError: A file cannot be read, or the types of two files have none in common.
     """
-    sample = files[:: max(1, -(-len(files) // _SAMPLED_FILES))]
-    found = ((file.path, _sampled_columns(file)) for file in sample)
-    return columns_of_all(found, declared or {})
+    found = ((file.path, _sampled_columns(file)) for file in files)
+    return columns_of_all(found, declared)
 
 
 def row_groups(file: InputFile, start: int, end: int) -> Iterator[RowGroups]:

@@ -25,6 +25,8 @@ from beam_jobs.sql.relations import STATES
 
 KEPT_VALUES = 1000
 SHOWN_VALUES = 10
+# Planning takes 4 ms a column, and the states of each block grow with them.
+MOST_COLUMNS = 500
 # Longer values are not kept among the frequent ones; so a state is at most some 200 KB a column.
 VALUE_CHARACTERS = 200
 # Where so many of a block's first values differ, counting all of them costs much and tells nothing.

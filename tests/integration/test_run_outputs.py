@@ -63,6 +63,10 @@ def run_dataset(*arguments: str, day: str = DAYS[0]) -> Path:
     return Path("results/stations") / f"date={day}"
 
 
+def read_rows(path: Path | str) -> list[tuple[Any, ...]]:
+    return duckdb.connect().execute(f"FROM '{path}'").fetchall()
+
+
 def read_report(path: Path | str) -> RunReport:
     return RunReport.of_json(Path(path).read_bytes(), str(path))
 
@@ -95,7 +99,7 @@ def test_the_report_says_what_was_read_found_and_published() -> None:
     assert (by_k.name, by_k.rows) == ("by_k", 7)
     assert by_k.columns == {"k": "VARCHAR", "n": "BIGINT", "mean": "DOUBLE"}
     assert by_k.result == "./results/stations/date=2013-01-01/by_k.parquet"
-    assert duckdb.from_parquet(by_k.result).fetchall()[0][:2] == ("k0", 29)
+    assert read_rows(str(by_k.result))[0][:2] == ("k0", 29)
     assert "5 %" in distinct.approximate["approx_count_distinct"]
     assert [read_origin(path).fingerprint for path in distinct.states] == 2 * [distinct.fingerprint]
 
@@ -161,7 +165,7 @@ MERGED = [
 @pytest.mark.parametrize("query", MERGED)
 def test_the_states_of_two_days_give_the_answer_over_both(query: str) -> None:
     Path("stations.yaml").write_text(
-        DATASET.split("aggregates")[0] + f"aggregates:\n  q: {json.dumps(query)}\n"
+        DATASET.partition("aggregates")[0] + f"aggregates:\n  q: {json.dumps(query)}\n"
     )
     found: dict[int, list[Any]] = {}
     kinds = {"k": "VARCHAR", "v": "INTEGER", "t": "DATE", "date": "DATE", "filename": "VARCHAR"}
@@ -213,7 +217,7 @@ def test_the_profile_is_that_of_duckdb() -> None:
     profile = {column.name: column for column in report.profile.columns}
     assert list(profile) == ["k", "v", "t", "date"]
     v = profile["v"]
-    rows = duckdb.sql("SELECT v FROM 'in/date=2013-01-01/*.csv'")
+    rows = duckdb.read_csv("in/date=2013-01-01/*.csv")
     expected = rows.aggregate("count(DISTINCT v), min(v)::VARCHAR, max(v)::VARCHAR, avg(v)")
     ((distinct, least, most, mean),) = expected.fetchall()
     assert (v.nulls, v.min, v.max) == (0, least, most)
@@ -270,10 +274,8 @@ def test_a_query_joins_a_lookup_table(ending: str) -> None:
     rows = "SELECT 'k' || i AS id, 'name ' || i // 2 AS name FROM range(6) r(i)"
     duckdb.execute(f"COPY ({rows}) TO '{path}' {formats[ending]}")
     run_query("--query", JOIN, "--lookup", f"names={path}", "--output", "o.csv")
-    expected = duckdb.sql(
-        JOIN.replace("FROM input", "FROM 'in/*/*.csv'").replace("names", f"({rows}) names")
-    )
-    assert [tuple(row) for row in duckdb.read_csv("o.csv").fetchall()] == expected.fetchall()
+    joined = JOIN.replace("FROM input", "FROM 'in/*/*.csv'").replace("names", f"({rows}) names")
+    assert read_rows("o.csv") == duckdb.connect().execute(joined).fetchall()
 
 
 def test_a_dataset_names_its_lookups_below_the_storage_root() -> None:
@@ -286,7 +288,7 @@ def test_a_dataset_names_its_lookups_below_the_storage_root() -> None:
         )
     )
     folder = run_dataset()
-    assert [row[0] for row in duckdb.read_parquet(f"{folder}/joined.parquet").fetchall()] == ["one"]
+    assert [row[0] for row in read_rows(folder / "joined.parquet")] == ["one"]
 
 
 def test_a_reject_in_a_lookup_names_the_table_the_file_and_the_line() -> None:

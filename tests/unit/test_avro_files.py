@@ -383,9 +383,9 @@ def test_a_type_widens_or_is_refused(tmp_path: Path) -> None:
         path = tmp_path / f"{name}.avro"
         path.write_bytes(write(record(a=kind), [{"a": value}]))
         files.append(InputFile(str(path), path.stat().st_size))
-    assert find_columns(files[:2]) == {"a": "BIGINT"}
+    assert find_columns(files[:2], {}) == {"a": "BIGINT"}
     with pytest.raises(InputError, match=r"c\.avro: column a is VARCHAR, but BIGINT in .*b\.avro"):
-        find_columns(files)
+        find_columns(files, {})
     assert find_columns(files, {"A": "INTEGER", "x": "DATE"}) == {"a": "INTEGER", "x": "DATE"}
     data = Path(files[0].path).read_bytes()
     assert read(data, {"a": "BIGINT"}) == ([(1,)], [BlockReport(_PATH, 1)], ["BIGINT"])

@@ -29,9 +29,9 @@ from beam_jobs.parquet_files import (
     row_groups,
 )
 from beam_jobs.parquet_scratch import release
-from beam_jobs.parquet_types import common, widens
 from beam_jobs.reports import BlockReport
 from beam_jobs.session import open_session
+from beam_jobs.widening import common, widens
 
 Rows = list[tuple[Any, ...]]
 
@@ -45,7 +45,7 @@ def read(
     file: InputFile, wanted: Mapping[str, str] | None = None, ranges: list[int] | None = None
 ) -> tuple[Rows, list[BlockReport]]:
     """Read a file in the ranges between some offsets."""
-    columns = wanted if wanted is not None else find_columns([file])
+    columns = wanted if wanted is not None else find_columns([file], {})
     ends = sorted({0, file.size, *(ranges or [])})
     rows: Rows = []
     reports = []
@@ -234,7 +234,7 @@ _TYPES: list[tuple[pa.Array[Any], str]] = [
 @pytest.mark.parametrize(("array", "kind"), _TYPES, ids=lambda value: str(value)[:20])
 def test_a_value_is_read_exactly(tmp_path: Path, array: pa.Array[Any], kind: str) -> None:
     file = write(tmp_path / "a.parquet", {"a": array})
-    assert find_columns([file]) == {"a": kind}
+    assert find_columns([file], {}) == {"a": kind}
     (block,) = row_groups(file, 0, file.size)
     session = open_session(str(tmp_path), [file.path])
     select, _ = load(session, str(tmp_path), block, {"a": kind}, ["a"])
@@ -251,14 +251,14 @@ def test_a_value_is_read_exactly(tmp_path: Path, array: pa.Array[Any], kind: str
 def test_int96_is_a_timestamp(tmp_path: Path) -> None:
     array = pa.array([-1_000, 253402300799000000], pa.timestamp("us"))
     file = write(tmp_path / "a.parquet", {"a": array}, use_deprecated_int96_timestamps=True)
-    assert find_columns([file]) == {"a": "TIMESTAMP"}
+    assert find_columns([file], {}) == {"a": "TIMESTAMP"}
     assert [row[0] for row in read(file)[0]] == array.to_pylist()
 
 
 def test_decimals_beyond_duckdb_are_refused(tmp_path: Path) -> None:
     wide = pa.array([decimal.Decimal(10**40)], pa.decimal256(41, 0))
     file = write(tmp_path / "a.parquet", {"a": wide, "b": [1]})
-    assert find_columns([file]) == {"b": "BIGINT"}
+    assert find_columns([file], {}) == {"b": "BIGINT"}
     with pytest.raises(InputError, match=r"a\.parquet: column a has decimals of more than 38"):
         read(file, {"a": "DOUBLE"})
     rows, (report,) = read(file, {"b": "BIGINT"})
@@ -279,7 +279,7 @@ def test_types_are_widened_over_the_files(tmp_path: Path) -> None:
         write(tmp_path / "a.parquet", {"A": pa.array([1], pa.int32()), "n": pa.nulls(1)}),
         write(tmp_path / "b.parquet", {"a": [2**40], "n": ["x"], "new": [True]}),
     ]
-    columns = find_columns(files)
+    columns = find_columns(files, {})
     assert columns == {"A": "BIGINT", "n": "VARCHAR", "new": "BOOLEAN"}
     rows, (report,) = read(files[0], columns)
     assert rows == [(1, None, None)]
@@ -301,7 +301,7 @@ def test_a_type_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"texts\.parquet: column a is VARCHAR, but BIGINT in .*numb"
     ):
-        find_columns([numbers, texts])
+        find_columns([numbers, texts], {})
     assert find_columns([numbers, texts], {"A": "INTEGER", "x": "DATE"}) == {
         "a": "INTEGER",
         "x": "DATE",
@@ -375,7 +375,7 @@ def test_a_broken_file_is_refused(
     good = write(tmp_path / "a.parquet", {"a": [1]})
     Path(good.path).write_bytes(damage(Path(good.path).read_bytes()))
     file = InputFile(good.path, Path(good.path).stat().st_size)
-    for call in (lambda: find_columns([file]), lambda: list(row_groups(file, 0, file.size))):
+    for call in (lambda: find_columns([file], {}), lambda: list(row_groups(file, 0, file.size))):
         with pytest.raises(InputError, match=rf"a\.parquet: .*{message}"):
             call()
 
@@ -405,7 +405,7 @@ def test_a_text_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
 def test_two_columns_of_one_name_are_refused(tmp_path: Path, names: list[str]) -> None:
     file = write(tmp_path / "a.parquet", pa.table([pa.array([1])] * len(names), names=names))
     with pytest.raises(InputError, match=r"a\.parquet: two columns have the names 'a' and '[aA]'"):
-        find_columns([file])
+        find_columns([file], {})
     with pytest.raises(InputError, match="two columns"):
         read(file, {"a": "BIGINT"})
 
@@ -419,7 +419,7 @@ def test_a_file_without_rows(tmp_path: Path, groups: int) -> None:
             writer.write_table(schema.empty_table())
     file = InputFile(str(path), path.stat().st_size)
     assert pq.read_metadata(path).num_row_groups == groups
-    assert find_columns([file]) == {"a": "BIGINT", "b": "BIGINT"}
+    assert find_columns([file], {}) == {"a": "BIGINT", "b": "BIGINT"}
     rows, (report,) = read(file, {"a": "BIGINT", "c": "DATE"}, [5])
     assert rows == []
     assert (report.missing, report.ignored) == (("c",), ("b",))
@@ -434,7 +434,7 @@ def test_without_any_column_the_rows_are_counted(tmp_path: Path) -> None:
 def test_a_file_without_columns_is_refused(tmp_path: Path) -> None:
     file = write(tmp_path / "a.parquet", pa.table({"a": [1]}).select([]))
     with pytest.raises(InputError, match=r"a\.parquet: the Parquet file has no columns"):
-        find_columns([file])
+        find_columns([file], {})
 
 
 def test_a_column_named_as_the_row_number(tmp_path: Path) -> None:
@@ -466,7 +466,7 @@ def test_a_compressed_parquet_file_is_refused(tmp_path: Path) -> None:
     file = write(tmp_path / "a.parquet", {"a": [1]})
     shutil.move(file.path, f"{file.path}.gz")
     with pytest.raises(InputError, match=r"a\.parquet\.gz: a Parquet file is compressed within"):
-        find_columns([InputFile(f"{file.path}.gz", file.size)])
+        find_columns([InputFile(f"{file.path}.gz", file.size)], {})
 
 
 @given(data=st.data())

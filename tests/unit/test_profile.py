@@ -55,7 +55,8 @@ def test_counts_are_within_their_bounds_in_whatever_order_blocks_are_combined(
     table = combined(plan, tables, shape)
     assert table.num_rows <= 4
     truth = Counter(value for block in blocks for value in block)
-    rows = dict(zip(table["value"].to_pylist(), table["n"].to_pylist(), strict=True))
+    values, counts = table["value"].to_pylist(), table["n"].to_numpy().tolist()
+    rows: dict[str | None, int] = dict(zip(values, counts, strict=True))
     bound = rows.pop(None, 0)
     for value, count in truth.items():
         assert rows.get(str(value), 0) <= count <= rows.get(str(value), 0) + bound

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -62,7 +63,8 @@ def test_states_of_every_type_come_back_as_they_were(kind: str, tmp_path: Path) 
             found = list(read_states(path))
             assert [read.schema for read in found] == 2 * [table.schema]
             together = states.combine(plan, number, [table, table])
-            assert states.combine(plan, number, found).equals(together)
+            # As text, as NaN equals itself there.
+            assert str(states.combine(plan, number, found)) == str(together)
             assert states_files.schema(plan, number) == table.schema
 
 
@@ -84,7 +86,7 @@ def test_a_file_of_states_says_what_made_it(tmp_path: Path) -> None:
 
 def test_another_file_is_no_file_of_states(tmp_path: Path) -> None:
     path = tmp_path / "s.parquet"
-    pq.write_table(duckdb.sql("SELECT 1 AS x").to_arrow_table(), path)
+    pq.write_table(pa.table({"x": [1]}), path)
     with pytest.raises(InputError, match="is no file of states"):
         read_origin(str(path))
     path.write_text("k,v\n")
