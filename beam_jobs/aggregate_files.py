@@ -14,7 +14,7 @@ import logging
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from beam_jobs import options
 from beam_jobs.aggregate_options import parse_args
@@ -25,7 +25,9 @@ from beam_jobs.files import InputFile, join_path, open_input
 from beam_jobs.find_layout import find_layout
 from beam_jobs.format_options import given_format
 from beam_jobs.formats import FileFormat
+from beam_jobs.layout import Layout
 from beam_jobs.lookups import find_lookups
+from beam_jobs.profile import MOST_COLUMNS
 from beam_jobs.results import print_profile, print_table
 from beam_jobs.run import Output, Run, run
 from beam_jobs.run_files import check_outputs, find_files
@@ -102,6 +104,9 @@ def main(argv: Sequence[str]) -> None:
         if job.describe:
             sys.stdout.write(describe(work))
             return
+        if work.has_profile and not work.report_path:
+            # The profile is printed from it.
+            work = replace(work, report_path=f"{folder}/report.json")
         check_outputs(_outputs(work, folder), task.pattern, files)
         run(work, job.runner, arguments.beam)
         _print(work, job.runner)
@@ -206,15 +211,21 @@ def _plan(task: Task, files: Sequence[InputFile], folder: str) -> Run:
             for name, plan in plans.items()
         ],
         lookups=lookups,
-        has_profile=task.has_profile,
+        has_profile=task.has_profile and _can_profile(layout),
         dataset=task.dataset,
         partition=task.partition,
         rejects_path=task.rejects_path,
-        # What is printed of the report needs it, too.
-        report_path=task.report_path or (f"{folder}/report.json" if task.has_profile else None),
+        report_path=task.report_path,
         max_rejects=task.max_rejects,
         fails_on_drift=task.fails_on_drift,
     )
+
+
+def _can_profile(layout: Layout) -> bool:
+    count = len(layout.columns)
+    if count > MOST_COLUMNS:
+        _LOG.warning("no profile: %d columns are more than %d", count, MOST_COLUMNS)
+    return count <= MOST_COLUMNS
 
 
 def _states(task: Task, name: str, plan: Plan) -> str | None:

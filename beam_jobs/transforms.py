@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import apache_beam as beam
+import pyarrow as pa
 from apache_beam.metrics import Metrics
 
 from beam_jobs import progress, states
@@ -34,8 +35,8 @@ _PARTS = "parts"
 # Of a query and a relation of its plan, the states whose keys have one hash.
 StatesKey = tuple[int, int, int]
 # The states of one share: its number, by which they sort in the order of the input; the number of
-# the file of which it is one part, -1 for whole files; and an Arrow IPC stream.
-ShareStates = tuple[int, int, bytes]
+# the file of which it is one part, -1 for whole files; and Arrow IPC streams.
+ShareStates = tuple[int, int, tuple[bytes, ...]]
 
 
 class ComputeStates(beam.DoFn):
@@ -78,17 +79,27 @@ class ComputeStates(beam.DoFn):
         with progress.of_share(element) as shown:
             found = self._worker.compute(element, shown.block)
         file = -1 if found.part is None else found.part.end.part.number
-        for (query, relation), table in found.states.items():
-            keys = self._plans[query].relations[relation].keys
-            for partition, rows in enumerate(states.partition(table, keys, self._partitions)):
-                if rows.num_rows:
-                    value = (element.number, file, states.to_bytes(rows))
-                    yield (query, relation, partition), value
+        for key, tables in found.states.items():
+            for partition, streams in self._spread(key, tables):
+                yield (*key, partition), (element.number, file, streams)
         if found.part is None:
             yield beam.pvalue.TaggedOutput(_FINDINGS, found.findings)
         else:
             yield beam.pvalue.TaggedOutput(_PARTS, (file, found.part))
         self._bytes.inc(sum(part.end - part.start for part in element.parts))
+
+    def _spread(
+        self, key: tuple[int, int], tables: Iterable[pa.Table]
+    ) -> Iterator[tuple[int, tuple[bytes, ...]]]:
+        """Yield the states of each partition that has any, as Arrow IPC streams."""
+        query, relation = key
+        keys = self._plans[query].relations[relation].keys
+        streams: list[list[bytes]] = [[] for _ in range(self._partitions)]
+        for table in tables:
+            for number, rows in enumerate(states.partition(table, keys, self._partitions)):
+                if rows.num_rows:
+                    streams[number].append(states.to_bytes(rows))
+        return ((number, tuple(found)) for number, found in enumerate(streams) if found)
 
     def teardown(self) -> None:
         """End the threads and delete what they spilled."""
@@ -156,7 +167,7 @@ class MergeStates(beam.DoFn):
         left_out = frozenset(unproven)
         held = sorted(share for share in found if share[1] not in left_out)
         with tempfile.TemporaryDirectory(prefix="tallyflow-") as scratch:
-            tables = (states.from_bytes(stream) for *_, stream in held)
+            tables = (states.from_bytes(stream) for *_, found in held for stream in found)
             merged = states.combine(self._plans[query], relation, tables, scratch)
         yield query, (relation, partition, states.to_bytes(merged))
 

@@ -238,6 +238,14 @@ def test_a_dataset_may_do_without_a_profile() -> None:
     assert read_report(run_dataset() / "report.json").profile is None
 
 
+def test_very_many_columns_are_not_profiled(caplog: pytest.LogCaptureFixture) -> None:
+    names = [f"c{number}" for number in range(501)]
+    Path("wide.csv").write_text(",".join(names) + "\n" + ",".join("1" for _ in names) + "\n")
+    aggregate_files.main(["--input", "wide.csv", *COUNT, "--profile", "--report", "r.json"])
+    assert read_report("r.json").profile is None
+    assert "no profile: 501 columns are more than 500" in caplog.text
+
+
 def test_the_profile_is_printed_after_the_result(capfd: pytest.CaptureFixture[str]) -> None:
     run_query(*COUNT, "--profile")
     out = capfd.readouterr().out

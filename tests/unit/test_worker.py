@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 from beam_jobs import blocks, csv_cut, parts, states
+from beam_jobs import worker as worker_module
 from beam_jobs.blocks import BlockReader
 from beam_jobs.errors import InputError
 from beam_jobs.files import InputFile
@@ -36,7 +37,7 @@ def worker(query: str = _QUERY, threads: int = 2) -> Iterator[tuple[Worker, Plan
 
 
 def result(plan: Plan, found: Sequence[ShareFound]) -> list[tuple[object, ...]]:
-    combined = states.combine(plan, 0, [one.states[0, 0] for one in found])
+    combined = states.combine(plan, 0, [table for one in found for table in one.states[0, 0]])
     with states.finalized(plan, [[combined]]) as session:
         return session.execute("FROM result").fetchall()
 
@@ -55,14 +56,16 @@ def whole(paths: Sequence[Path]) -> Share:
 
 @pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("threads", [1, 3])
-def test_the_groups_of_all_blocks_are_one_row_each_in_the_order_of_the_input(
-    tmp_path: Path, threads: int
+@pytest.mark.parametrize(("few", "tables"), [(0, 1), (1000, 8)])
+def test_the_groups_of_all_blocks_come_in_the_order_of_the_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, threads: int, few: int, tables: int
 ) -> None:
+    monkeypatch.setattr(worker_module, "_FEW_ROWS", few)
     path = tmp_path / "f.csv"
     path.write_text("k,v\n" + "".join(f"{'ab'[n % 2]},{n}\n" for n in range(100)))
     with worker(threads=threads) as (opened, plan):
         found = opened.compute(whole([path]))
-    assert found.states[0, 0].num_rows == 2
+    assert [table.num_rows for table in found.states[0, 0]] == [2] * tables
     assert found.findings == Findings(files=1, rows=100)
     assert result(plan, [found]) == [
         ("a", 50, sum(range(0, 100, 2)), list(range(0, 100, 2))),
