@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.csv
 
+from beam_jobs.byte_search import places_of_letter
 from beam_jobs.formats import Dialect
 
 _INTEGERS: Mapping[str, pa.DataType] = MappingProxyType(
@@ -48,7 +49,6 @@ ARROW_TYPES: Mapping[str, pa.DataType] = MappingProxyType(
 
 # Arrow parses so much at a time: what stays in the processor's cache is parsed a fifth faster.
 _CACHED_BYTES = 512 * 1024
-_LOWER_CASE = 0x20  # the bit that makes a letter of ASCII small
 # A value that begins so, and not the end of a tail number such as N710XX.
 _HEXADECIMAL = re.compile(rb"(?<![0-9A-Za-z])0[xX]")
 
@@ -78,16 +78,9 @@ def _has_comment(block: bytearray, mark: bytes) -> bool:
 def _has_hexadecimal(block: bytearray) -> bool:
     """Whether a value may be a hexadecimal number."""
     data = np.frombuffer(block, np.uint8)
-    lowered, is_x = np.empty(_CACHED_BYTES, np.uint8), np.empty(_CACHED_BYTES, np.bool_)
-    # To look for the letter, in what stays in the cache, is four times as fast as for the text.
-    for start in range(1, len(data), _CACHED_BYTES):
-        piece = data[start : start + _CACHED_BYTES]
-        np.bitwise_or(piece, _LOWER_CASE, out=lowered[: len(piece)])
-        np.equal(lowered[: len(piece)], ord("x"), out=is_x[: len(piece)])
-        before = np.flatnonzero(is_x[: len(piece)]) + (start - 1)
-        if (data[before] == ord("0")).any():
-            return _HEXADECIMAL.search(block) is not None
-    return False
+    # To look for the letter is four times as fast as to look for both characters.
+    after = places_of_letter(data[1:], ord("x"))
+    return bool((data[after] == ord("0")).any()) and _HEXADECIMAL.search(block) is not None
 
 
 def parse(

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_jobs.byte_search import count, places
 from beam_jobs.encodings import HEAD_BYTES, check_encoding
 from beam_jobs.files import read_after
 from beam_jobs.formats import Encoding
@@ -104,7 +105,7 @@ def _lines_before(
 
 def count_lines(data: bytearray) -> int:
     """Return how many lines end in some bytes."""
-    return int(np.count_nonzero(np.frombuffer(data, np.uint8) == ord("\n")))
+    return count(np.frombuffer(data, np.uint8), ord("\n"))
 
 
 def load_text(piece: Piece, encoding: Encoding = "utf-8") -> tuple[pa.Table, BlockReport]:
@@ -140,7 +141,7 @@ def load_text(piece: Piece, encoding: Encoding = "utf-8") -> tuple[pa.Table, Blo
 
 def _lines(block: bytearray) -> pa.Array[Any]:
     """Return the lines of a block as bytes, their ends included, without copying them."""
-    ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n")) + 1
+    ends = places(np.frombuffer(block, np.uint8), ord("\n")) + 1
     last = [len(block)] if block and not block.endswith(b"\n") else []
     offsets = np.concatenate(([0], ends, last)).astype(np.int64)
     buffers = [None, pa.py_buffer(offsets.tobytes()), pa.py_buffer(block)]

@@ -150,7 +150,7 @@ class LookupTables:
 
     def fill(self, session: duckdb.DuckDBPyConnection) -> None:
         """Create the lookup tables of a session, with their rows, unless it has them."""
-        if not self._lookups or session.execute(_IS_FILLED).fetchone() == (True,):
+        if not self._lookups or session.execute(_IS_FILLED).fetchall() == [(True,)]:
             return
         create_lookups(session, {lookup.name: lookup.columns for lookup in self._lookups})
         for lookup in self._lookups:

@@ -13,13 +13,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import NoReturn, TextIO
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
-from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
-
+from beam_jobs.blocks import BLOCK_BYTES
 from beam_jobs.parts import Piece, Share
 from beam_jobs.reports import BlockReport
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 _LOG = logging.getLogger(__name__)
 
@@ -50,6 +51,8 @@ class Progress:
         self._lock = threading.Lock()
         self._bar: tqdm[NoReturn] | None = None
         if stream.isatty():
+            from tqdm import tqdm  # workers on other machines do without it
+
             self._bar = tqdm(
                 total=total,
                 file=stream,
@@ -93,6 +96,7 @@ class ShareProgress:
     """Reports what is read of one share, block by block, and at the end what is left of it."""
 
     def __init__(self, share: Share, progress: Progress | None) -> None:
+        self._parts = share.parts
         self._left = sum(part.end - part.start for part in share.parts)
         self._progress = progress
 
@@ -111,7 +115,16 @@ class ShareProgress:
     def block(self, block: Sequence[Piece], reports: Sequence[BlockReport]) -> None:
         """Report a block that was computed."""
         rejects = sum(report.reject_count for report in reports)
-        self._advance(sum(map(_stored_bytes, block)), rejects)
+        self._advance(sum(map(self._stored_bytes, block)), rejects)
+
+    def _stored_bytes(self, piece: Piece) -> int:
+        """Return about how many bytes of the stored file a piece is."""
+        if piece.data:
+            size = len(piece.data)
+            return size // _COMPRESSION if piece.part.file.is_compressed else size
+        size = piece.part.end - piece.part.start
+        # Blocks of Parquet and Avro files name the part that they are of, and not their bytes.
+        return min(size, BLOCK_BYTES) if piece.part in self._parts[:1] else size
 
     def _advance(self, size: int, rejects: int) -> None:
         size = min(size, self._left)
@@ -133,22 +146,22 @@ def showing(total: int) -> Iterator[None]:
     global _shown  # noqa: PLW0603  (Beam makes the workers; nothing can be handed to them)
     _shown = Progress(total, sys.stderr)
     try:
-        # Lines of the log stand above the bar, not within it.
-        with logging_redirect_tqdm() if sys.stderr.isatty() else contextlib.nullcontext():
+        with _lines_above_the_bar():
             yield
     finally:
         _shown.close()
         _shown = None
 
 
+def _lines_above_the_bar() -> contextlib.AbstractContextManager[None]:
+    """Return a context in which lines of the log do not stand within the bar."""
+    if not sys.stderr.isatty():
+        return contextlib.nullcontext()
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    return logging_redirect_tqdm()
+
+
 def of_share(share: Share) -> ShareProgress:
     """Return the progress of a share, of a run that is shown or not."""
     return ShareProgress(share, _shown)
-
-
-def _stored_bytes(piece: Piece) -> int:
-    """Return about how many bytes of the stored file a piece is."""
-    if not piece.data:  # read where it is loaded
-        return piece.part.end - piece.part.start
-    size = len(piece.data)
-    return size // _COMPRESSION if piece.part.file.is_compressed else size

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from beam_jobs.byte_search import places
 from beam_jobs.formats import Dialect
 
 
@@ -79,7 +80,7 @@ def record_ends(block: bytes | bytearray, dialect: Dialect) -> RecordEnds | None
     if not dialect.quote:
         return RecordEnds(block, np.empty(0, np.intp))
     data = np.frombuffer(block, np.uint8)
-    quotes = np.flatnonzero(data == ord(dialect.quote))
+    quotes = places(data, ord(dialect.quote))
     return RecordEnds(block, quotes) if _are_regular(quotes, data, dialect) else None
 
 

@@ -26,7 +26,7 @@ from beam_jobs.options import LOCAL_RUNNER
 from beam_jobs.parts import Share, share_out
 from beam_jobs.profile import profile_plan
 from beam_jobs.publication import Publication, StagedFile, Target
-from beam_jobs.run_report import Columns, FileRead, Inputs, Launch, Versions
+from beam_jobs.run_report import Columns, FileRead, Inputs, Launch, LookupRead, Versions
 from beam_jobs.sql import Plan
 from beam_jobs.sql.functions import APPROXIMATE
 from beam_jobs.states_files import paths as states_paths
@@ -209,6 +209,11 @@ def _target(output: Output, run_id: str) -> Target:
     return Target(output.name, output.plan, result, tuple(states), output.is_printed)
 
 
+def _file_read(file: InputFile) -> FileRead:
+    modified = file.modified and datetime.datetime.fromtimestamp(file.modified, datetime.UTC)
+    return FileRead(path=file.path, bytes=file.size, modified=modified or None)
+
+
 def _launch(work: Run, run_id: str, beam_version: str) -> Launch:
     """Return what the run report says of a run before it begins."""
     return Launch(
@@ -226,7 +231,10 @@ def _launch(work: Run, run_id: str, beam_version: str) -> Launch:
             pattern=work.pattern,
             number=len(work.files),
             bytes=work.bytes,
-            files=tuple(FileRead(path=file.path, bytes=file.size) for file in work.files),
+            files=tuple(map(_file_read, work.files)),
+        ),
+        lookups=tuple(
+            LookupRead(name=lookup.name, **dict(_file_read(lookup.file))) for lookup in work.joined
         ),
         layout=Columns(
             format=work.layout.name,

@@ -36,6 +36,13 @@ class FileRead(_Model):
 
     path: str
     bytes: int = Field(description="As it is stored, so before it is decompressed.")
+    modified: datetime.datetime | None = Field(description="Null where that is not known.")
+
+
+class LookupRead(FileRead):
+    """A lookup table that a query joined."""
+
+    name: str
 
 
 class Inputs(_Model):
@@ -156,6 +163,7 @@ class Launch(_Model):
     partition: str | None = Field(description="The date of the dataset's partition.")
     started: datetime.datetime
     inputs: Inputs
+    lookups: tuple[LookupRead, ...]
     layout: Columns
 
 

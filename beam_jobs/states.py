@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -66,7 +65,7 @@ def combine(
     Args:
         plan: Of the query.
         number: Of the relation.
-        tables: Rows of the relation, each with one row per key, in the order of the input:
+        tables: Rows of the relation, in the order of the input:
             ``first``, ``list`` and their like depend on it, and so do the last digits of
             floating-point sums.
         scratch: Folder for spilling.
@@ -79,12 +78,8 @@ def combine(
             memory is not enough.
     """
     relation = plan.relations[number]
-    waiting = iter(tables)
-    some = list(itertools.islice((table for table in waiting if table.num_rows), 2))
-    if len(some) == 1:
-        return some[0]
     with _session(plan, scratch) as session:
-        rows, size = _load(session, relation, STATES, itertools.chain(some, waiting))
+        rows, size = _load(session, relation, STATES, tables)
         if not rows:
             return _to_arrow(session, f"FROM {STATES}")
         if size > STATE_LIMIT:

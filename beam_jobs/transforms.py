@@ -15,7 +15,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import apache_beam as beam
-import pyarrow as pa
 from apache_beam.metrics import Metrics
 
 from beam_jobs import progress, states
@@ -35,8 +34,9 @@ _PARTS = "parts"
 # Of a query and a relation of its plan, the states whose keys have one hash.
 StatesKey = tuple[int, int, int]
 # The states of one share: its number, by which they sort in the order of the input; the number of
-# the file of which it is one part, -1 for whole files; and Arrow IPC streams.
-ShareStates = tuple[int, int, tuple[bytes, ...]]
+# the file of which it is one part, -1 for whole files; whether each group has one row; and an Arrow
+# IPC stream.
+SpreadStates = tuple[int, int, bool, bytes]
 
 
 class ComputeStates(beam.DoFn):
@@ -50,7 +50,7 @@ class ComputeStates(beam.DoFn):
         lookups: The tables that the queries join.
 
     Yields:
-        ``(StatesKey, ShareStates)``; `Findings` of whole files with the tag ``findings``; and
+        ``(StatesKey, SpreadStates)``; `Findings` of whole files with the tag ``findings``; and
         ``(file's number, PartFound)`` of parts of files with the tag ``parts``.
     """
 
@@ -79,27 +79,18 @@ class ComputeStates(beam.DoFn):
         with progress.of_share(element) as shown:
             found = self._worker.compute(element, shown.block)
         file = -1 if found.part is None else found.part.end.part.number
-        for key, tables in found.states.items():
-            for partition, streams in self._spread(key, tables):
-                yield (*key, partition), (element.number, file, streams)
+        for (query, relation), found_states in found.states.items():
+            keys = self._plans[query].relations[relation].keys
+            spread = states.partition(found_states.table, keys, self._partitions)
+            for partition, rows in enumerate(spread):
+                if rows.num_rows:
+                    value = (element.number, file, found_states.are_combined, states.to_bytes(rows))
+                    yield (query, relation, partition), value
         if found.part is None:
             yield beam.pvalue.TaggedOutput(_FINDINGS, found.findings)
         else:
             yield beam.pvalue.TaggedOutput(_PARTS, (file, found.part))
         self._bytes.inc(sum(part.end - part.start for part in element.parts))
-
-    def _spread(
-        self, key: tuple[int, int], tables: Iterable[pa.Table]
-    ) -> Iterator[tuple[int, tuple[bytes, ...]]]:
-        """Yield the states of each partition that has any, as Arrow IPC streams."""
-        query, relation = key
-        keys = self._plans[query].relations[relation].keys
-        streams: list[list[bytes]] = [[] for _ in range(self._partitions)]
-        for table in tables:
-            for number, rows in enumerate(states.partition(table, keys, self._partitions)):
-                if rows.num_rows:
-                    streams[number].append(states.to_bytes(rows))
-        return ((number, tuple(found)) for number, found in enumerate(streams) if found)
 
     def teardown(self) -> None:
         """End the threads and delete what they spilled."""
@@ -159,17 +150,21 @@ class MergeStates(beam.DoFn):
 
     def process(
         self,
-        element: tuple[StatesKey, Iterable[ShareStates]],
+        element: tuple[StatesKey, Iterable[SpreadStates]],
         unproven: Sequence[int] = (),
     ) -> Iterator[tuple[int, tuple[int, int, bytes]]]:
         """Process one partition; yields the query's number, and its merged states."""
         (query, relation, partition), found = element
         left_out = frozenset(unproven)
         held = sorted(share for share in found if share[1] not in left_out)
-        with tempfile.TemporaryDirectory(prefix="tallyflow-") as scratch:
-            tables = (states.from_bytes(stream) for *_, found in held for stream in found)
-            merged = states.combine(self._plans[query], relation, tables, scratch)
-        yield query, (relation, partition, states.to_bytes(merged))
+        if len(held) == 1 and held[0][2]:
+            merged = held[0][3]
+        else:
+            with tempfile.TemporaryDirectory(prefix="tallyflow-") as scratch:
+                tables = (states.from_bytes(stream) for *_, stream in held)
+                combined = states.combine(self._plans[query], relation, tables, scratch)
+            merged = states.to_bytes(combined)
+        yield query, (relation, partition, merged)
 
 
 class FinalizeQuery(beam.DoFn):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import gzip
 import json
 import os
 import pty
@@ -15,7 +16,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from beam_jobs import aggregate_files, states
+from beam_jobs import aggregate_files, run, states
 from beam_jobs.errors import InputError, QueryError, UsageError
 from beam_jobs.run_report import RunReport
 from beam_jobs.sql import plan_query
@@ -88,6 +89,9 @@ def test_the_report_says_what_was_read_found_and_published() -> None:
     assert [(file.path, file.bytes) for file in report.inputs.files] == [
         (path, Path(path).stat().st_size)
     ]
+    (file,) = report.inputs.files
+    assert file.modified is not None
+    assert file.modified.timestamp() == pytest.approx(Path(path).stat().st_mtime, abs=1e-5)
     assert (report.inputs.number, report.inputs.bytes) == (1, Path(path).stat().st_size)
     assert report.layout.format == "csv"
     assert report.layout.columns == {"k": "VARCHAR", "v": "INTEGER", "t": "DATE"}
@@ -184,6 +188,25 @@ def test_the_states_of_two_days_give_the_answer_over_both(query: str) -> None:
     expected = connection.execute(query.replace("FROM input", f"FROM {source}")).fetchall()
     ordered = [sorted(rows, key=str) for rows in (rolled_up, expected)]
     assert ordered[0] == ordered[1]
+
+
+def test_partitions_of_the_groups_change_neither_states_nor_profile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def rows_and_profile() -> tuple[dict[str, list[str]], object]:
+        folder = run_dataset()
+        names = {str(path) for path in folder.glob("states/*.parquet")}
+        rows = {
+            name: sorted(str(row) for table in read_states(name) for row in table.to_pylist())
+            for name in names
+        }
+        return rows, read_report(folder / "report.json").profile
+
+    whole = rows_and_profile()
+    monkeypatch.setattr(run, "_PARTITION_BYTES", 100)
+    assert rows_and_profile() == whole
+    by_k = "results/stations/date=2013-01-01/states/by_k.parquet"
+    assert len(list(read_states(by_k))) > 1
 
 
 def test_states_of_no_files_are_empty_and_merge() -> None:
@@ -286,6 +309,66 @@ def test_a_query_joins_a_lookup_table(ending: str) -> None:
     assert read_rows("o.csv") == duckdb.connect().execute(joined).fetchall()
 
 
+@pytest.mark.parametrize("name", ["names.csv", "names.csv.gz"])
+def test_a_lookup_may_be_empty_or_compressed(name: str) -> None:
+    with (gzip.open if name.endswith(".gz") else open)(name, "wt") as file:
+        file.write("id,name\n")
+    query = "SELECT name, count(*) AS n FROM input LEFT JOIN names ON k = id GROUP BY name"
+    run_query("--query", query, "--lookup", f"names={name}", "--output", "o.jsonl")
+    assert json.loads(Path("o.jsonl").read_text()) == {"name": None, "n": 401}
+
+
+def test_several_lookups_are_told_apart() -> None:
+    Path("a.csv").write_text("k,x\nk1,1\n")
+    Path("b.csv").write_text("k,y\nk1,2\nk2,3\n")
+    query = "SELECT sum(x) AS x, sum(y) AS y FROM input LEFT JOIN a USING (k) JOIN b USING (k)"
+    run_query("--query", query, "--lookup", "a=a.csv", "--lookup", "b=b.csv", "--output", "o.csv")
+    tables = "LEFT JOIN 'a.csv' a USING (k) JOIN 'b.csv' b USING (k)"
+    expected = f"SELECT sum(x), sum(y) FROM 'in/*/*.csv' {tables}"
+    assert read_rows("o.csv") == duckdb.connect().execute(expected).fetchall()
+
+
+def test_two_lookups_of_one_name_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run_query("--query", JOIN, "--lookup", "names=a.csv", "--lookup", "NAMES=b.csv")
+    assert "--lookup names: two tables have this name" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--states", "s.csv"], "--states s.csv: must end in .parquet"),
+        (["--report", "r.txt"], "--report r.txt: must end in .json"),
+        (
+            ["--profile", "--runner", "DataflowRunner", "--output", "gs://b/o.csv"],
+            "--profile needs --report",
+        ),
+    ],
+)
+def test_what_is_kept_has_the_right_ending_and_place(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run_query(*COUNT, *arguments)
+    assert message in capsys.readouterr().err
+
+
+def test_states_and_reports_are_not_written_among_the_input() -> None:
+    for option, path in (("--states", "in/x/y.parquet"), ("--report", "in/x/y.json")):
+        with pytest.raises(UsageError, match="the output is among the input files"):
+            aggregate_files.main(["--input", "in/**", "--format", "csv", *COUNT, option, path])
+
+
+@pytest.mark.parametrize("option", ["--states", "--report", "--lookup", "--on_drift", "--profile"])
+def test_what_a_dataset_says_is_not_said_again(
+    option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = {"--lookup": ["a=b.csv"], "--on_drift": ["fail"], "--profile": []}
+    with pytest.raises(SystemExit):
+        run_dataset(option, *values.get(option, ["x"]))
+    assert f"{option} does not go with --dataset" in capsys.readouterr().err
+
+
 def test_a_dataset_names_its_lookups_below_the_storage_root() -> None:
     Path("reference").mkdir()
     Path("reference/names.csv").write_text("id,name\nk1,one\n")
@@ -297,6 +380,8 @@ def test_a_dataset_names_its_lookups_below_the_storage_root() -> None:
     )
     folder = run_dataset()
     assert [row[0] for row in read_rows(folder / "joined.parquet")] == ["one"]
+    (lookup,) = read_report(folder / "report.json").lookups
+    assert (lookup.name, lookup.path, lookup.bytes) == ("names", "./reference/names.csv", 15)
 
 
 def test_a_reject_in_a_lookup_names_the_table_the_file_and_the_line() -> None:

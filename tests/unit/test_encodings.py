@@ -156,9 +156,7 @@ def test_a_file_of_another_encoding_than_declared_is_an_error(
 
 
 def test_a_compressed_file_is_no_text_in_any_encoding() -> None:
-    with pytest.raises(
-        InputError, match=r"^f\.csv: is gzip data; let its name end in"
-    ):
+    with pytest.raises(InputError, match=r"^f\.csv: is gzip data; let its name end in"):
         utf8_of(gzip.compress(b"a"), "latin-1")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from beam_jobs.aggregate_files import parse_args
+from beam_jobs.aggregate_options import parse_args
 from beam_jobs.format_options import given_format
 from beam_jobs.formats import OPTION_FORMATS, FileFormat
 

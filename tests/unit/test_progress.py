@@ -84,3 +84,17 @@ def test_a_share_of_a_run_that_is_not_shown_is_counted_nowhere() -> None:
     part = Part(0, InputFile("a.csv", 10), 0, 10)
     with ShareProgress(Share(0, (part,)), None) as shown:
         shown.block([Piece(part, bytearray(10), is_first=True)], [BlockReport("a.csv", 1)])
+
+
+def test_blocks_that_do_not_say_their_bytes_advance_a_large_part_step_by_step(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    clock = Clock()
+    progress = progress_of(100 * 1024 * 1024, clock)
+    part = Part(0, InputFile("a.parquet", 100 * 1024 * 1024), 0, 100 * 1024 * 1024)
+    with ShareProgress(Share(0, (part,)), progress) as shown:
+        for _ in range(2):
+            clock.now += 10.0
+            shown.block([Piece(part, bytearray(), is_first=True)], [BlockReport("", 1)])
+    assert [line.split("(")[1].split()[0] for line in caplog.messages] == ["16", "32"]

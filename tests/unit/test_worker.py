@@ -37,7 +37,7 @@ def worker(query: str = _QUERY, threads: int = 2) -> Iterator[tuple[Worker, Plan
 
 
 def result(plan: Plan, found: Sequence[ShareFound]) -> list[tuple[object, ...]]:
-    combined = states.combine(plan, 0, [table for one in found for table in one.states[0, 0]])
+    combined = states.combine(plan, 0, [one.states[0, 0].table for one in found])
     with states.finalized(plan, [[combined]]) as session:
         return session.execute("FROM result").fetchall()
 
@@ -56,16 +56,17 @@ def whole(paths: Sequence[Path]) -> Share:
 
 @pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("threads", [1, 3])
-@pytest.mark.parametrize(("few", "tables"), [(0, 1), (1000, 8)])
+@pytest.mark.parametrize(("few", "rows"), [(0, 2), (1000, 16)])
 def test_the_groups_of_all_blocks_come_in_the_order_of_the_input(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, threads: int, few: int, tables: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, threads: int, few: int, rows: int
 ) -> None:
     monkeypatch.setattr(worker_module, "_FEW_ROWS", few)
     path = tmp_path / "f.csv"
     path.write_text("k,v\n" + "".join(f"{'ab'[n % 2]},{n}\n" for n in range(100)))
     with worker(threads=threads) as (opened, plan):
         found = opened.compute(whole([path]))
-    assert [table.num_rows for table in found.states[0, 0]] == [2] * tables
+    assert found.states[0, 0].table.num_rows == rows
+    assert found.states[0, 0].are_combined == (few == 0)
     assert found.findings == Findings(files=1, rows=100)
     assert result(plan, [found]) == [
         ("a", 50, sum(range(0, 100, 2)), list(range(0, 100, 2))),
