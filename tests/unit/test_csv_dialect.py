@@ -272,9 +272,12 @@ def test_a_nul_is_a_character() -> None:
     [
         (b"PAR1\x15\x04\x15", "a Parquet file; rename it to .parquet, or say --format parquet"),
         (b"Obj\x01\x04\x14", "an Avro file; rename it to .avro, or say --format avro"),
-        (b"\x1f\x8b\x08\0\0", "gzip data; let its name end in .gz"),
-        (b"BZh91AY&SY", "bzip2 data; let its name end in .bz2"),
-        (b"\x28\xb5\x2f\xfd\0", "Zstandard data; let its name end in .zst"),
+        (b"\x1f\x8b\x08\0\0", "gzip data; let its name end in .gz, or say --compression gzip"),
+        (b"BZh91AY&SY", "bzip2 data; let its name end in .bz2, or say --compression bzip2"),
+        (
+            b"\x28\xb5\x2f\xfd\0",
+            "Zstandard data; let its name end in .zst, or say --compression zstd",
+        ),
         (b"PK\x03\x04\x14", "a ZIP archive, or a spreadsheet; unpack it, or save it as CSV"),
         ("a,b\n".encode("utf-32"), "UTF-32 text; save it as UTF-8"),
     ],

@@ -25,6 +25,7 @@ def test_all_options_are_given_as_they_are_said() -> None:
         *("--format", "csv", "--delimiter", ";", "--quote", "'", "--escape", "\\"),
         *("--comment", "#", "--skip_lines", "3", "--header", "false", "--null_strings", "NA,-"),
         *("--encoding", "ISO-8859-1", "--columns", "a INT, b DECIMAL(9, 2)"),
+        *("--compression", "gzip"),
     )
     assert found == FileFormat(
         "csv",
@@ -37,6 +38,7 @@ def test_all_options_are_given_as_they_are_said() -> None:
         comment="#",
         skip_lines=3,
         encoding="latin-1",
+        compression="gzip",
     )
 
 
@@ -70,6 +72,7 @@ def test_what_the_dataset_says_is_not_said_again(
     capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     value = {"header": "true", "skip_lines": "0", "encoding": "utf-8", "columns": "a INT"}
+    value["compression"] = "gzip"
     with pytest.raises(SystemExit):
         parse_args([*_DATASET, f"--{name}={value.get(name, '#')}"])
     assert f"--{name} does not go with --dataset" in capsys.readouterr().err
