@@ -254,8 +254,8 @@ def _cast(array: pa.Array[Any], node: Node, kind: str, path: str, offset: int) -
         if pa.types.is_primitive(array.type) and pa.types.is_primitive(target):
             return array.cast(target)
         session = open_session()
-        session.register("read", pa.table({"x": array}))
-        cast: Any = session.sql(f"SELECT CAST(x AS {kind}) AS x FROM read").to_arrow_table()
+        session.register("_read", pa.table({"x": array}))
+        cast: Any = session.sql(f"SELECT CAST(x AS {kind}) AS x FROM _read").to_arrow_table()
         session.close()
         return pa.concat_arrays(cast.column(0).chunks) if len(array) else array.cast(target)
     except Exception as error:

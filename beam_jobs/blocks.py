@@ -117,8 +117,15 @@ class BlockReader:
             return [unproven(part)]
         raise InputError(f"{part.file.path}: the file is broken; write it again")
 
-    def load(self, session: BlockSession, block: Block) -> list[BlockReport]:
+    def load(
+        self, session: BlockSession, block: Block, *, is_queried_once: bool = False
+    ) -> list[BlockReport]:
         """Load a block into the session's table ``input``.
+
+        Args:
+            session: The session.
+            block: The block.
+            is_queried_once: Whether only one query follows, which may then read the files itself.
 
         Returns:
             What was found, for each piece.
@@ -129,9 +136,12 @@ class BlockReader:
         """
         if self.layout.name == "parquet":
             session.open([piece.part.file.path for piece in block])
-            return parquet_blocks.create_input(
+            reports = parquet_blocks.create_input(
                 session.connection, session.scratch, block, self.layout, self.wanted
             )
+            if not is_queried_once:
+                parquet_blocks.read_input(session.connection)
+            return reports
         found = [self._load_piece(session.connection, piece) for piece in block]
         tables = [(p.part.file.path, table) for p, (table, _) in zip(block, found, strict=True)]
         create_input(session.connection, tables, *self.layout.divided(self.wanted))

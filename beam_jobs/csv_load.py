@@ -28,8 +28,8 @@ from beam_jobs.reports import KEPT_REJECTS, VALUE_CHARACTERS, BlockReport
 from beam_jobs.session import quote_name, quote_text
 
 _BOM = b"\xef\xbb\xbf"
-_BLOCK = "block"
-_RECORDS = "records"
+_BLOCK = "_block"
+_RECORDS = "_records"
 
 
 def load(

@@ -9,9 +9,7 @@ from beam_jobs.formats import encoding_name
 
 DATE_PLACEHOLDER = "{date}"
 # Names of the tables that reading a block, and a query's plan, make beside the lookup tables.
-_OWN_TABLES = re.compile(
-    r"_.*|states.*|aggregated|result|input_\d+|block|records|texts|json_texts|json_lines|read"
-)
+_OWN_TABLES = re.compile(r"_.*|states.*|aggregated|result")
 
 
 def check_pattern(pattern: str) -> str:

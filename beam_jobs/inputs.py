@@ -15,7 +15,7 @@ from beam_jobs.partition_paths import path_values
 from beam_jobs.session import open_session, quote_name, quote_text
 from beam_jobs.sql.shape import INPUT
 
-_TEXTS = "texts"
+_TEXTS = "_texts"
 
 
 def create_input(
@@ -53,13 +53,13 @@ def create_input(
         session.register(INPUT, pa.concat_tables(alike[0]))
         return
     for number, group in enumerate(alike):
-        session.register(f"{INPUT}_{number}", pa.concat_tables(group))
+        session.register(f"_{INPUT}_{number}", pa.concat_tables(group))
     replaced = ", ".join(
         f"CAST({quote_name(n)} AS {kind}) AS {quote_name(n)}" for n, kind in enums.items()
     )
     selected = f"* REPLACE ({replaced})" if replaced else "*"
     union = " UNION ALL ".join(
-        f"SELECT {selected} FROM {INPUT}_{number}" for number in range(len(alike))
+        f"SELECT {selected} FROM _{INPUT}_{number}" for number in range(len(alike))
     )
     session.execute(f"CREATE OR REPLACE TEMP VIEW {INPUT} AS {union}")
 

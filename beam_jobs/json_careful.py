@@ -23,7 +23,7 @@ from beam_jobs.json_values import (
 )
 from beam_jobs.session import quote_name
 
-_TEXTS = "json_texts"
+_TEXTS = "_json_texts"
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from beam_jobs import casts
 from beam_jobs.json_values import FLOATS, INTEGERS, shape_of
 from beam_jobs.session import quote_name, quote_text
 
-_LINES = "json_lines"
+_LINES = "_json_lines"
 _DOUBTFUL = "doubtful"
 _SPACES = r" \t\r\n"
 _COLON = rf"[{_SPACES}]*:[{_SPACES}]*"

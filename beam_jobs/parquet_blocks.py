@@ -19,6 +19,7 @@ from beam_jobs.sql.shape import INPUT
 
 # Each file of a block is a part of one SQL statement.
 _BLOCK_FILES = 50
+_READ = "_read"
 _BLOCK_BYTES = 16 * 1024 * 1024
 
 
@@ -85,6 +86,16 @@ def create_input(
     union = " UNION ALL ".join(selects)
     session.execute(f"CREATE OR REPLACE TEMP VIEW {INPUT} AS {union}")
     return reports
+
+
+def read_input(session: duckdb.DuckDBPyConnection) -> None:
+    """Read what ``input`` is, once for all queries.
+
+    Raises:
+        duckdb.Error: The data is broken; `fault_of` tells.
+    """
+    session.execute(f"CREATE OR REPLACE TEMP TABLE {_READ} AS FROM {INPUT}")
+    session.execute(f"CREATE OR REPLACE TEMP VIEW {INPUT} AS FROM {_READ}")
 
 
 def finish(scratch: str, block: Sequence[Piece]) -> None:

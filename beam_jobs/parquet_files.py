@@ -24,8 +24,8 @@ from beam_jobs.reports import BlockReport
 from beam_jobs.session import open_session, quote_name, quote_text
 from beam_jobs.widening import columns_of_all, no_fit, widens
 
-# DuckDB reads a block in a stream: a large one takes no more memory than a small one.
-BLOCK_BYTES = 80 * 1024 * 1024
+# What several queries read is in memory as a whole, several times as large.
+BLOCK_BYTES = 32 * 1024 * 1024
 _ROW = "file_row_number"
 _LARGEST_PRECISION = 38
 

@@ -198,9 +198,9 @@ def _load(
             yield from table.to_batches()
 
     # One statement for all of them: as one each they would cost a millisecond apiece.
-    session.register("blocks", pa.RecordBatchReader.from_batches(first.schema, batches()))
-    session.execute(f"INSERT INTO {target} FROM blocks")
-    session.unregister("blocks")
+    session.register("_blocks", pa.RecordBatchReader.from_batches(first.schema, batches()))
+    session.execute(f"INSERT INTO {target} FROM _blocks")
+    session.unregister("_blocks")
     return rows, size
 
 

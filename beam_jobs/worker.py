@@ -110,6 +110,7 @@ class Worker:
         self._reader = reader
         self._prepare = prepare
         self._plans = plans
+        self._is_one_query = sum(len(plan.relations) for plan in plans) == 1
         self._threads = threads
         self._scratch = tempfile.TemporaryDirectory(prefix="tallyflow-")
         self._pool = ThreadPoolExecutor(threads)
@@ -188,7 +189,7 @@ class Worker:
     def _compute(self, block: Block, position: int) -> _Computed:
         session = self._sessions.get()
         try:
-            reports = self._reader.load(session, block)
+            reports = self._reader.load(session, block, is_queried_once=self._is_one_query)
             self._prepare(session.connection)
             tables = {
                 (number, relation): states.partial_states(
