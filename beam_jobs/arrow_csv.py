@@ -33,7 +33,8 @@ _INTEGERS: Mapping[str, pa.DataType] = MappingProxyType(
         "UBIGINT": pa.uint64(),
     }
 )
-# The types that Arrow reads as DuckDB casts them; others are read as texts and cast by DuckDB.
+# The types that Arrow reads as DuckDB casts them; others are read as texts and cast by DuckDB. So
+# are timestamps: Arrow takes one of an hour without minutes.
 ARROW_TYPES: Mapping[str, pa.DataType] = MappingProxyType(
     {
         **_INTEGERS,
@@ -41,8 +42,6 @@ ARROW_TYPES: Mapping[str, pa.DataType] = MappingProxyType(
         "BOOLEAN": pa.bool_(),
         "DOUBLE": pa.float64(),
         "DATE": pa.date32(),
-        "TIMESTAMP": pa.timestamp("us"),
-        "TIMESTAMP WITH TIME ZONE": pa.timestamp("us", "UTC"),
     }
 )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from beam_jobs.avro_blocks import AvroHeader, AvroRun, ChainError, cut, read_header
-from beam_jobs.files import open_input
+from beam_jobs.files import check_unchanged, open_input
 from beam_jobs.parts import Part, PartEnd, Piece, Share
 
 _BLOCK_BYTES = 16 * 1024 * 1024
@@ -59,3 +59,4 @@ def _cut_part(part: Part) -> Iterator[Sequence[Piece] | PartEnd]:
         yield PartEnd(part, first, last, is_proven=False)
     else:
         yield PartEnd(part, first, last)
+    check_unchanged(part.file)

@@ -206,15 +206,18 @@ def _cut(share: Share, cutter: Cutter, encoding: Encoding) -> Iterator[Block | P
     block: list[Piece] = []
     size = 0
     for part in share.parts:
+        as_stored = encoding == "utf-8" and not part.file.is_compressed
         with open_input(part.file, encoding) as stream:
-            head = read_after(stream, b"", 0 if part.start else _head_bytes(part))
+            head = read_after(stream, b"", _head_bytes(part, as_stored))
             if part.is_whole and len(head) <= BLOCK_BYTES:
                 if block and (size + len(head) > BLOCK_BYTES or len(block) == _BLOCK_FILES):
                     yield block
                     block, size = [], 0
-                as_stored = encoding == "utf-8" and not part.file.is_compressed
                 if as_stored and len(head) != part.file.size:
                     raise changed(part.file.path)
+                if not (as_stored and is_remote(part.file.path)):
+                    # Of a remote file this takes a call more: the length alone has to do.
+                    check_unchanged(part.file)
                 block.append(cutter.whole(part, head))
                 size += len(head)
                 continue
@@ -228,8 +231,9 @@ def _cut(share: Share, cutter: Cutter, encoding: Encoding) -> Iterator[Block | P
         yield block
 
 
-def _head_bytes(part: Part) -> int:
+def _head_bytes(part: Part, as_stored: bool) -> int:
     """Return how much of a file to read to know whether it is small."""
-    if part.file.is_compressed:
-        return BLOCK_BYTES + 1
-    return min(BLOCK_BYTES, part.file.size) + 1
+    if part.start:
+        return 0
+    # Decompressed, or as UTF-8, a file may be longer than it is stored.
+    return min(BLOCK_BYTES, part.file.size) + 1 if as_stored else BLOCK_BYTES + 1

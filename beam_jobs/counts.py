@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 import pyarrow as pa
 
-from beam_jobs.files import open_input
+from beam_jobs.files import check_unchanged, open_input
 from beam_jobs.parts import Part, PartEnd, Piece, Share
 from beam_jobs.reports import BlockReport
 
@@ -64,6 +64,7 @@ def load(piece: Piece) -> tuple[pa.Table, BlockReport]:
             left -= min(found, left)
             lines += int(np.count_nonzero(np.frombuffer(view[:found], np.uint8) == ord("\n")))
             last = bytes(view[found - 1 : found])
+    check_unchanged(part.file)
     if part.end == part.file.size:
         lines += last != b"\n"
     counts = {"files": int(piece.is_first), "lines": lines, "bytes": size}

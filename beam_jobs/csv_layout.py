@@ -20,6 +20,7 @@ from beam_jobs.layout import Layout, other_layout, shown
 from beam_jobs.session import quote_text
 
 _DELIMITER_BYTES = 4
+_USUAL_DELIMITERS = (",", ";", "\t", "|")
 # The longest line that DuckDB's sniffer reads: it takes seconds to give up on a longer one.
 _SNIFFED_LINE = 2_000_000
 # Of a file without header, this many records tell how many columns there are.
@@ -168,11 +169,28 @@ def _sniff(
         except duckdb.Error:
             return dialect  # The reader will say what is wrong with the file.
     ((delimiter, header),) = rows
+    if given.delimiter is None and delimiter != dialect.delimiter:
+        _check_delimiter(head, delimiter)
     return replace(
         dialect,
         delimiter=given.delimiter or delimiter,
         header=header if given.header is None else given.header,
     )
+
+
+def _check_delimiter(head: Head, delimiter: str) -> None:
+    """Fail where the delimiter that was found stands nowhere in the first line, and others do.
+
+    Raises:
+        InputError: The file would have one column; a quote that is never closed leads to that.
+    """
+    first = head.data.split(b"\n", 1)[0].decode(errors="replace")
+    others = [sign for sign in _USUAL_DELIMITERS if sign in first]
+    if delimiter not in first and others:
+        raise InputError(
+            f"{head.path}: line 1: {shown(first)} may have several columns or one; say what stands "
+            f"between them, such as --delimiter {others[0]!r}"
+        )
 
 
 def _without_comments(data: bytes, dialect: Dialect) -> bytes:

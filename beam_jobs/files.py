@@ -130,7 +130,10 @@ def _match_local(pattern: str) -> list[InputFile]:
         return [_local_file(pattern)]
     _check_folders(pattern)
     paths = glob.glob(pattern, recursive=True)  # noqa: PTH207  (pathlib's matches hidden files)
-    return [_local_file(path) for path in paths if not Path(path).is_dir()]
+    # Several ** find a file in several ways, and through links that lead back there is no end.
+    found = {os.path.realpath(path): path for path in sorted(paths, reverse=True)}
+    kept = found.values() if "**" in pattern else paths
+    return [_local_file(path) for path in kept if not Path(path).is_dir()]
 
 
 def _local_file(path: str) -> InputFile:

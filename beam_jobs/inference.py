@@ -104,7 +104,7 @@ def find_null_strings(
     nulls = [null for null in USUAL_NULL_STRINGS if null in stand]
     if nulls:
         _LOG.info(
-            "%s read as NULL: columns %s are numbers or dates but for that "
+            "%s read as NULL, in all columns: %s are numbers or dates but for that "
             "(--null_strings says otherwise)",
             ", ".join(nulls),
             some_of(types),

@@ -94,7 +94,9 @@ def _lines_before(
             continue
         size = BLOCK_BYTES
         if limit is not None:
-            size = min(size, max(_LOOK_BYTES, limit - at - len(data)))
+            # Beyond the limit the line that is begun ends soon, or takes twice as much each time.
+            beyond = at + len(data) - limit
+            size = min(size, max(_LOOK_BYTES, beyond if beyond > 0 else -beyond))
         before = len(data)
         data = read_after(stream, data, size)
         if len(data) == before:

@@ -145,14 +145,24 @@ def run_main(main: Callable[[Sequence[str]], None]) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("apache_beam").setLevel(logging.WARNING)
     # Whoever ends the job, as Airflow does, ends it in order: scratch files are deleted.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
+    terminated: list[int] = []
+
+    def terminate(signal_number: int, _: object) -> None:
+        terminated.append(signal_number)
+        sys.exit(_TERMINATED)
+
+    signal.signal(signal.SIGTERM, terminate)
     try:
         main(sys.argv[1:])
-    except TallyflowError as error:
+    except Exception as error:
+        if terminated:  # What then fails, fails because of that.
+            sys.exit(_TERMINATED)
+        if not isinstance(error, TallyflowError | BrokenPipeError):
+            raise
+        if isinstance(error, BrokenPipeError):
+            # Whoever read the output, as `head` does, has seen enough.
+            sys.exit(0)
         sys.stderr.write(f"error: {error}\n")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:
-        # Whoever read the output, as `head` does, has seen enough.
-        sys.exit(0)

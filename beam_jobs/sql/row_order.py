@@ -68,6 +68,10 @@ def _over(value: Any, read: dict[str, Node], bound: frozenset[str]) -> Any:
 
 def _numbered(source: Node, begin: int) -> tuple[Node, int]:
     """Give each table of a join a column with the numbers of its rows."""
+    if source["type"] == "JOIN" and source["join_type"] in ("SEMI", "ANTI"):
+        # Of the right side these only tell which rows of the left there are.
+        left, begin = _numbered(source["left"], begin)
+        return {**source, "left": left}, begin
     if source["type"] == "JOIN":
         left, begin = _numbered(source["left"], begin)
         right, begin = _numbered(source["right"], begin)

@@ -184,7 +184,9 @@ _TRICKY = st.sampled_from(
         min_size=1,
         max_size=4,
     ),
-    kind=st.sampled_from([*arrow_csv.ARROW_TYPES, "DECIMAL(9,2)", "FLOAT", "TIME"]),
+    kind=st.sampled_from(
+        [*arrow_csv.ARROW_TYPES, "TIMESTAMP", "TIMESTAMPTZ", "DECIMAL(9,2)", "FLOAT", "TIME"]
+    ),
     separator=st.sampled_from(["T", " "]),
     quoted=st.booleans(),
 )
@@ -505,3 +507,12 @@ def test_a_file_of_any_size_agrees_with_the_csv_module() -> None:
     rows, report = load(stream.getvalue().encode() + b"ragged\n")
     assert rows == [tuple(record) for record in written]
     assert report.rejects[0].line == 60_002
+
+
+def test_an_hour_without_minutes_is_no_timestamp_wherever_it_stands() -> None:
+    good = b"ts,n\n2013-01-01 10:00:00,1\n"
+    for kind in ("TIMESTAMP", "TIMESTAMP WITH TIME ZONE"):
+        for other in (b"", b"2013-01-01 10:00:00,x\n"):
+            rows, report = load(good + b"2013-01-01 10,1\n" + other, {"ts": kind, "n": "BIGINT"})
+            assert len(rows) == 1
+            assert [reject.line for reject in report.rejects] == [3, 4][: 1 + bool(other)]

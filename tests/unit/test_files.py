@@ -505,3 +505,13 @@ def test_the_compression_that_is_said_goes_before_the_ending(tmp_path: Path) -> 
         assert stream.read() == b"a"
     with files.open_input(plain) as stream:
         assert stream.read() == b"b"
+
+
+def test_a_file_is_found_once_however_a_pattern_leads_to_it(tmp_path: Path) -> None:
+    folder = tmp_path / "x" / "x" / "y"
+    folder.mkdir(parents=True)
+    (folder / "1.csv").write_text("n\n1\n")
+    (folder / "loop").symlink_to(tmp_path / "x")
+    for pattern in ("**/x/**/*.csv", "x/**/**/*.csv", "**/*.csv"):
+        found = files.match_files(f"{tmp_path}/{pattern}")
+        assert [file.path for file in found] == [str(folder / "1.csv")]

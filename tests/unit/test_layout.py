@@ -585,3 +585,13 @@ def test_a_sampled_file_that_cannot_be_read_is_an_error_that_names_it(tmp_path: 
     (tmp_path / "f.csv.gz").write_bytes(os.urandom(100))
     with pytest.raises(InputError, match=r"f\.csv\.gz: cannot be read"):
         find_layout([InputFile(str(tmp_path / "f.csv.gz"), 100)], FileFormat())
+
+
+def test_a_quote_that_is_never_closed_hides_no_delimiter(tmp_path: Path) -> None:
+    good = "".join(f"{number},text,1\n" for number in range(400))
+    path = tmp_path / "f.csv"
+    path.write_text("id,t,v\n" + good + '9999,"open,1\n' + good)
+    files = [InputFile(str(path), path.stat().st_size)]
+    with pytest.raises(InputError, match="say what stands between them, such as --delimiter ','"):
+        find_layout(files, FileFormat())
+    assert list(find_layout(files, FileFormat(delimiter=",")).columns) == ["id", "t", "v"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import time
 from pathlib import Path
 
 import pytest
@@ -176,3 +177,15 @@ def test_many_small_files_are_one_block(tmp_path: Path) -> None:
     assert [report.rows for report in reports] == [1] * 50
     found = reading.session.connection.execute("SELECT a, b, k, filename FROM input").fetchall()
     assert found == [(n, "x", n % 3, parts[n].file.path) for n in range(50)]
+
+
+def test_a_line_that_runs_far_beyond_its_part_is_read_in_time_that_grows_with_it(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "f.txt"
+    path.write_bytes(b"x\n" * 1000 + b"y" * 40_000_000 + b"\nz\n")
+    started = time.process_time()
+    found = Reading(path, _TEXT).in_parts([1500])
+    assert time.process_time() - started < 3
+    assert found is not None
+    assert [len(text) for (text,) in found[0]] == [*[1] * 1000, 40_000_000, 1]

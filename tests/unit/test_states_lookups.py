@@ -99,6 +99,8 @@ JOINS = [
     "SELECT city, name, count(*) c FROM input LEFT JOIN cities USING (k) JOIN airports a "
     "ON a.code = input.k AND x > lo GROUP BY ALL ORDER BY ALL",
     "SELECT count(*), sum(i) FROM input SEMI JOIN airports ON k = code",
+    "SELECT first(i), list(i), mode(k) FROM input SEMI JOIN airports ON k = code",
+    "SELECT list(i) FROM input ANTI JOIN cities USING (k)",
     "SELECT count(*), sum(i) FROM input ANTI JOIN cities USING (k)",
     "SELECT count(*), sum(i) FROM input CROSS JOIN cities",
     "SELECT city, count(*) FROM input, cities WHERE input.k = cities.k GROUP BY city ORDER BY 1",

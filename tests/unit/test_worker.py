@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+import fastavro
 import pytest
 
 from beam_jobs import blocks, csv_cut, parts, states
@@ -15,7 +16,8 @@ from beam_jobs import worker as worker_module
 from beam_jobs.blocks import BlockReader
 from beam_jobs.errors import InputError
 from beam_jobs.files import InputFile
-from beam_jobs.layout import Layout
+from beam_jobs.formats import Dialect
+from beam_jobs.layout import Layout, counts_layout
 from beam_jobs.parts import Part, Share, share_out
 from beam_jobs.reports import Findings
 from beam_jobs.sql import Plan, plan_query
@@ -188,3 +190,56 @@ def test_a_file_that_changes_while_the_job_runs_is_an_error(tmp_path: Path, size
         pytest.raises(InputError, match=r"f\.csv: cannot be read: No such"),
     ):
         opened.compute(share)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "windows-1252", "utf-16"])
+def test_a_small_file_that_is_longer_as_utf8_is_read_to_its_end(
+    tmp_path: Path, encoding: str
+) -> None:
+    path = tmp_path / "f.csv"
+    text = "k,v\n" + "".join(
+        "éé日日"[: 2 if encoding != "utf-16" else 4] + f",{n}\n" for n in range(500)
+    )
+    path.write_bytes(text.encode(encoding))
+    layout = Layout("csv", _LAYOUT.columns, dialect=Dialect(encoding=encoding))  # type: ignore[arg-type]
+    plan = plan_query("SELECT count(*) AS n, sum(v) AS s FROM input", layout.input_columns)
+    opened = Worker(BlockReader(layout, layout.columns), [plan], 1)
+    found = opened.compute(whole([path]))
+    opened.close()
+    assert result(plan, [found]) == [(500, sum(range(500)))]
+
+
+def _avro(path: Path, count: int) -> None:
+    schema = {"type": "record", "name": "r", "fields": [{"name": "v", "type": "long"}]}
+    with path.open("wb") as stream:
+        records = ({"v": number} for number in range(count))
+        fastavro.writer(stream, schema, records, sync_marker=b"0123456789abcdef", sync_interval=500)
+
+
+@pytest.mark.parametrize(("before", "after"), [(1000, 3000), (3000, 1000)])
+def test_an_avro_file_that_is_replaced_is_an_error(tmp_path: Path, before: int, after: int) -> None:
+    path = tmp_path / "f.avro"
+    _avro(path, before)
+    share = whole([path])
+    _avro(path, after)
+    layout = Layout("avro", {"v": "BIGINT"})
+    plan = plan_query("SELECT sum(v) AS s FROM input", layout.input_columns)
+    opened = Worker(BlockReader(layout, layout.columns), [plan], 1)
+    with pytest.raises(InputError, match=r"f\.avro: (was changed|.*broken)"):
+        opened.compute(share)
+    opened.close()
+
+
+@pytest.mark.parametrize("name", ["f.txt", "f.txt.gz"])
+@pytest.mark.parametrize("counts", [False, True])
+def test_a_file_that_grows_is_not_counted(tmp_path: Path, name: str, *, counts: bool) -> None:
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(b"x\n" * 100) if name.endswith("gz") else b"x\n" * 100)
+    share = whole([path])
+    path.write_bytes(gzip.compress(b"x\n" * 999) if name.endswith("gz") else b"x\n" * 999)
+    layout = counts_layout() if counts else Layout("text", {"line": "VARCHAR"})
+    plan = plan_query("SELECT count(*) AS n FROM input", layout.input_columns)
+    opened = Worker(BlockReader(layout, layout.columns), [plan], 1)
+    with pytest.raises(InputError, match="was changed while the job ran"):
+        opened.compute(share)
+    opened.close()
