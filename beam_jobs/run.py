@@ -10,6 +10,7 @@ import logging
 import os
 import platform
 import re
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -173,7 +174,7 @@ def run(work: Run, runner: str, beam_arguments: Sequence[str]) -> None:
     )
     staged = [file.staged for target in publication.targets for file in target.files]
     shown = progress.showing(work.bytes) if local else contextlib.nullcontext()
-    with _cleared(staged), _worker_errors(), shown:
+    with _one_scratch_folder(), _cleared(staged), _worker_errors(), shown:
         pipeline = beam.Pipeline(options=options)
         _ = (
             pipeline
@@ -254,6 +255,21 @@ def _staged(path: str, run_id: str) -> str:
     """Return where a result waits: beside its destination, out of the sight of globs over it."""
     folder, _, name = path.rpartition("/")
     return f"{folder or '.'}/.{run_id}-{name}"
+
+
+@contextlib.contextmanager
+def _one_scratch_folder() -> Iterator[None]:
+    """Keep the scratch files of a run below one folder, which is deleted after it.
+
+    Beam's local runner does not tear down its workers before the process ends.
+    """
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory(prefix="tallyflow-", ignore_cleanup_errors=True) as folder:
+        tempfile.tempdir = folder
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
 
 
 @contextlib.contextmanager
