@@ -41,7 +41,7 @@ def test_a_query_that_joins_another_table_is_found(tmp_path: Path) -> None:
     [
         ("input: a.csv", r"6: lookups\.input: 'input' is the table of the files themselves"),
         ("1st: a.csv", r"6: lookups\.1st: '1st' is not a name"),
-        ("records: a.csv", r"6: lookups\.records: 'records' is the name of a table of our own"),
+        ("result: a.csv", r"6: lookups\.result: 'result' is the name of a table of our own"),
         ("airlines: /a.csv", r"6: lookups\.airlines: '/a.csv' is absolute"),
         ("airlines: 'gs://b/a.csv'", r"6: lookups\.airlines: 'gs://b/a.csv' names a storage"),
         ("airlines: '../a.csv'", r"6: lookups\.airlines: '../a.csv' has the part '\.\.'"),
