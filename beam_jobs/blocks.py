@@ -5,14 +5,23 @@ Cutting is sequential and cheap; loading is what costs, and runs on several thre
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import IO, Protocol, cast
 
 import duckdb
 import pyarrow as pa
 
-from beam_jobs import avro_cut, avro_files, counts, csv_load, json_lines, lines, parquet_blocks
+from beam_jobs import (
+    avro_cut,
+    avro_files,
+    counts,
+    csv_load,
+    json_lines,
+    lines,
+    parquet_blocks,
+    parts,
+)
 from beam_jobs.csv_cut import CsvCutter, CsvPiece, unproven
 from beam_jobs.errors import InputError
 from beam_jobs.files import (
@@ -25,15 +34,14 @@ from beam_jobs.files import (
 from beam_jobs.formats import Encoding
 from beam_jobs.inputs import create_input
 from beam_jobs.layout import Layout
-from beam_jobs.parts import Part, PartEnd, Piece, Share
+from beam_jobs.parts import Block, Part, PartEnd, Piece, Share, SmallFile, in_blocks
 from beam_jobs.reports import BlockReport
 from beam_jobs.session import open_session
 
-BLOCK_BYTES = 16 * 1024 * 1024
 # Each file of a block is a table of its own, which DuckDB reads one after another.
 _BLOCK_FILES = 1000
-
-Block = Sequence[Piece]
+# Each Parquet file of a block is a part of one SQL statement.
+_PARQUET_FILES = 50
 
 
 class Cutter(Protocol):
@@ -95,6 +103,10 @@ class BlockReader:
         Raises:
             InputError: A file cannot be read, or its header is broken.
         """
+        most_files = _PARQUET_FILES if self.layout.name == "parquet" else _BLOCK_FILES
+        return in_blocks(self._cut(share), most_files)
+
+    def _cut(self, share: Share) -> Iterator[SmallFile | Piece | PartEnd]:
         match self.layout.name:
             case "counts":
                 return counts.cut(share)
@@ -196,39 +208,25 @@ class BlockReader:
             self._in_files,
             self.layout.columns,
         )
-        report = replace(report, lines=lines.count_lines(piece.data))
         # The keys of a file are those of its first block.
         return table, report if piece.is_first else replace(report, missing=(), ignored=())
 
 
-def _cut(share: Share, cutter: Cutter, encoding: Encoding) -> Iterator[Block | PartEnd]:
+def _cut(share: Share, cutter: Cutter, encoding: Encoding) -> Iterator[SmallFile | Piece | PartEnd]:
     """Cut parts that are read as streams of bytes."""
-    block: list[Piece] = []
-    size = 0
     for part in share.parts:
         as_stored = encoding == "utf-8" and not part.file.is_compressed
         with open_input(part.file, encoding) as stream:
             head = read_after(stream, b"", _head_bytes(part, as_stored))
-            if part.is_whole and len(head) <= BLOCK_BYTES:
-                if block and (size + len(head) > BLOCK_BYTES or len(block) == _BLOCK_FILES):
-                    yield block
-                    block, size = [], 0
+            if part.is_whole and len(head) <= parts.BLOCK_BYTES:
                 if as_stored and len(head) != part.file.size:
                     raise changed(part.file.path)
-                if not (as_stored and is_remote(part.file.path)):
-                    # Of a remote file this takes a call more: the length alone has to do.
-                    check_unchanged(part.file)
-                block.append(cutter.whole(part, head))
-                size += len(head)
-                continue
-            if block:
-                yield block
-                block, size = [], 0
-            for found in cutter.sections(part, stream, head):
-                yield found if isinstance(found, PartEnd) else [found]
+                yield SmallFile((cutter.whole(part, head),), len(head))
+                if as_stored and is_remote(part.file.path):
+                    continue  # To check it takes a call more: the length alone has to do.
+            else:
+                yield from cutter.sections(part, stream, head)
         check_unchanged(part.file)
-    if block:
-        yield block
 
 
 def _head_bytes(part: Part, as_stored: bool) -> int:
@@ -236,4 +234,4 @@ def _head_bytes(part: Part, as_stored: bool) -> int:
     if part.start:
         return 0
     # Decompressed, or as UTF-8, a file may be longer than it is stored.
-    return min(BLOCK_BYTES, part.file.size) + 1 if as_stored else BLOCK_BYTES + 1
+    return 1 + (min(parts.BLOCK_BYTES, part.file.size) if as_stored else parts.BLOCK_BYTES)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 _CACHED_BYTES = 256 * 1024
+_NEWLINE = ord("\n")
 _LOWER_CASE = 0x20  # the bit that makes a letter of ASCII small
 
 
@@ -23,6 +24,13 @@ def places(data: npt.NDArray[np.uint8], byte: int) -> npt.NDArray[np.intp]:
 def count(data: npt.NDArray[np.uint8], byte: int) -> int:
     """Return how often a byte stands in some bytes."""
     return sum(int(np.count_nonzero(mask)) for _, mask in _masks(data, byte))
+
+
+def line_offsets(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """Return where each line begins, and the end: one place more than there are lines."""
+    ends = places(data, _NEWLINE) + 1
+    last = [len(data)] if len(data) and data[-1] != _NEWLINE else []
+    return np.concatenate(([0], ends, last)).astype(np.int64)
 
 
 def places_of_letter(data: npt.NDArray[np.uint8], letter: int) -> npt.NDArray[np.intp]:

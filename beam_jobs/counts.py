@@ -3,39 +3,32 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import cast
 
 import numpy as np
 import pyarrow as pa
 
+from beam_jobs.byte_search import count
 from beam_jobs.files import check_unchanged, open_input
-from beam_jobs.parts import Part, PartEnd, Piece, Share
+from beam_jobs.parts import Part, PartEnd, Piece, Share, SmallFile
 from beam_jobs.reports import BlockReport
 
 _PIECE_BYTES = 32 * 1024 * 1024
-_BLOCK_FILES = 100
-# What stays in the processor's cache is counted as fast as it is read.
 _READ_BYTES = 1024 * 1024
 
 
-def cut(share: Share) -> Iterator[Sequence[Piece] | PartEnd]:
+def cut(share: Share) -> Iterator[SmallFile | Piece | PartEnd]:
     """Cut parts into pieces without reading them: whoever counts a piece reads it."""
-    small: list[Piece] = []
     for part in share.parts:
         if part.is_whole and (part.file.is_compressed or part.file.size <= _PIECE_BYTES):
-            small.append(Piece(part, bytearray(), is_first=True))
-            if len(small) == _BLOCK_FILES:
-                yield small
-                small = []
+            yield SmallFile((Piece(part, bytearray(), is_first=True),), part.file.size)
             continue
         for start in range(part.start, part.end, _PIECE_BYTES):
             end = min(start + _PIECE_BYTES, part.end)
             piece = Part(part.number, part.file, start, end)
-            yield [Piece(piece, bytearray(), is_first=start == 0)]
+            yield Piece(piece, bytearray(), is_first=start == 0)
         yield PartEnd(part, part.start, part.end)
-    if small:
-        yield small
 
 
 def load(piece: Piece) -> tuple[pa.Table, BlockReport]:
@@ -62,11 +55,11 @@ def load(piece: Piece) -> tuple[pa.Table, BlockReport]:
                 break
             size += found
             left -= min(found, left)
-            lines += int(np.count_nonzero(np.frombuffer(view[:found], np.uint8) == ord("\n")))
+            lines += count(np.frombuffer(view[:found], np.uint8), ord("\n"))
             last = bytes(view[found - 1 : found])
     check_unchanged(part.file)
     if part.end == part.file.size:
         lines += last != b"\n"
     counts = {"files": int(piece.is_first), "lines": lines, "bytes": size}
-    table = pa.table({name: pa.array([count], pa.int64()) for name, count in counts.items()})
+    table = pa.table({name: pa.array([number], pa.int64()) for name, number in counts.items()})
     return table, BlockReport(part.file.path, lines, lines=lines)

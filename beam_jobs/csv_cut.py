@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO
 
+from beam_jobs import parts
 from beam_jobs.csv_columns import FileColumns
 from beam_jobs.csv_records import MAX_RECORD
 from beam_jobs.files import open_input, read_after
@@ -18,7 +19,6 @@ from beam_jobs.layout import Layout
 from beam_jobs.parts import Part, PartEnd, Piece
 from beam_jobs.quoting import RecordEnds, guess_record, record_ends
 
-BLOCK_BYTES = 16 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
 _LOOK_BYTES = 64 * 1024
 
@@ -125,8 +125,10 @@ class CsvCutter:
         rest = b""
         while limit is None or at < limit:
             if not data:
-                left = BLOCK_BYTES if limit is None else max(_LOOK_BYTES, limit - at - len(rest))
-                data = read_after(stream, rest, min(BLOCK_BYTES, left))
+                left = (
+                    parts.BLOCK_BYTES if limit is None else max(_LOOK_BYTES, limit - at - len(rest))
+                )
+                data = read_after(stream, rest, min(parts.BLOCK_BYTES, left))
                 if len(data) == len(rest):
                     break
             if data.endswith(b"\r"):

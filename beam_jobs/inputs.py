@@ -68,7 +68,7 @@ def _path_columns(
     session: duckdb.DuckDBPyConnection, paths: Sequence[str], in_paths: Mapping[str, str]
 ) -> dict[str, pa.Array[Any]]:
     """Return the values of the path columns, one for each file."""
-    texts = [{**path_values(path), FILENAME: path} for path in paths]
+    texts = list(map(_texts_of, paths))
     names = [f"c{number}" for number in range(len(in_paths))]
     columns = [pa.array([text.get(name) for text in texts], pa.string()) for name in in_paths]
     session.register(_TEXTS, pa.table(columns, names=names))
@@ -89,9 +89,13 @@ def _with_columns(table: pa.Table, number: int, values: Mapping[str, pa.Array[An
     return table
 
 
+def _texts_of(path: str) -> dict[str, str | None]:
+    return {**path_values(path), FILENAME: path}
+
+
 def path_literals(path: str, in_paths: Mapping[str, str]) -> list[str]:
     """Return SQL for the columns of a file's path, with their names."""
-    texts = {**path_values(path), FILENAME: path}
+    texts = _texts_of(path)
     return [
         f"CAST({quote_text(text) if (text := texts.get(name)) is not None else 'NULL'} AS {kind}) "
         f"AS {quote_name(name)}"

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from beam_jobs.byte_search import line_offsets
 from beam_jobs.csv_records import MAX_RECORD
 from beam_jobs.json_careful import CarefulLines, read_lines
 from beam_jobs.json_columns import find_columns
@@ -26,13 +27,12 @@ _BLANK = b" \t\r\n"
 _MOST_BYTES_OF_A_CHARACTER = 4
 
 
-def load(  # noqa: PLR0917  (the readers of all formats are called alike)
+def load(
     session: duckdb.DuckDBPyConnection,
     block: bytes | memoryview | pa.Buffer,
     path: str,
     wanted: Mapping[str, str],
     known: Mapping[str, str],
-    lines_before: int = 0,
 ) -> tuple[pa.Table, BlockReport]:
     """Read the wanted columns of a block of whole lines.
 
@@ -42,7 +42,6 @@ def load(  # noqa: PLR0917  (the readers of all formats are called alike)
         path: The file.
         wanted: Name and DuckDB type of the columns to return.
         known: All columns of the run.
-        lines_before: Lines of the file before the block.
 
     Returns:
         The columns, in the order of the lines, and the report.
@@ -59,12 +58,13 @@ def load(  # noqa: PLR0917  (the readers of all formats are called alike)
         problems = careful.problems
         table, numbers = _merged(table, numbers, careful)
     rejects = [
-        Reject(path, lines_before + number + 1, lines.shown(number), problems[number])
+        Reject(path, number + 1, lines.shown(number), problems[number])
         for number in sorted(problems)[:KEPT_REJECTS]
     ]
     missing, ignored = _drift(lines, numbers, table, known)
+    count = len(lines.offsets) - 1
     return table, BlockReport(
-        path, len(numbers), len(problems), tuple(rejects), missing=missing, ignored=ignored
+        path, len(numbers), len(problems), tuple(rejects), missing, ignored, lines=count
     )
 
 
@@ -78,9 +78,7 @@ class _Lines:
     @classmethod
     def of(cls, block: bytes | memoryview | pa.Buffer) -> _Lines:
         data = np.frombuffer(memoryview(block), np.uint8)
-        ends = np.flatnonzero(data == ord("\n")) + 1
-        last = [len(data)] if len(data) and data[-1] != ord("\n") else []
-        return cls(data, np.concatenate(([0], ends, last)).astype(np.int64))
+        return cls(data, line_offsets(data))
 
     def __getitem__(self, number: int) -> bytes:
         return self.data[self.offsets[number] : self.offsets[number + 1]].tobytes()

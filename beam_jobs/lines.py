@@ -14,14 +14,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_jobs.byte_search import count, places
+from beam_jobs import parts
+from beam_jobs.byte_search import count, line_offsets
 from beam_jobs.encodings import HEAD_BYTES, check_encoding
 from beam_jobs.files import read_after
 from beam_jobs.formats import Encoding
 from beam_jobs.parts import Part, PartEnd, Piece
 from beam_jobs.reports import KEPT_REJECTS, TEXT_CHARACTERS, BlockReport, Reject
 
-BLOCK_BYTES = 16 * 1024 * 1024
 _LOOK_BYTES = 64 * 1024
 
 
@@ -92,7 +92,7 @@ def _lines_before(
             at += end
             data = rest
             continue
-        size = BLOCK_BYTES
+        size = parts.BLOCK_BYTES
         if limit is not None:
             # Beyond the limit the line that is begun ends soon, or takes twice as much each time.
             beyond = at + len(data) - limit
@@ -124,7 +124,6 @@ def load_text(piece: Piece, encoding: Encoding = "utf-8") -> tuple[pa.Table, Blo
     if piece.is_first:
         check_encoding(bytes(piece.data[:HEAD_BYTES]), path)
     lines = _lines(piece.data)
-    count = len(lines)
     rejects: list[Reject] = []
     try:
         lines.cast(pa.large_string()).validate(full=True)
@@ -137,15 +136,13 @@ def load_text(piece: Piece, encoding: Encoding = "utf-8") -> tuple[pa.Table, Blo
             lines = pc.if_else(pc.ends_with(lines, pattern=end), shorter, lines)
     table = pa.table({"line": lines.cast(pa.large_string())})
     kept = tuple(rejects[:KEPT_REJECTS])
-    count = len(lines) + len(rejects)
-    return table, BlockReport(path, len(lines), len(rejects), kept, lines=count)
+    taken = len(lines) + len(rejects)
+    return table, BlockReport(path, len(lines), len(rejects), kept, lines=taken)
 
 
 def _lines(block: bytearray) -> pa.Array[Any]:
     """Return the lines of a block as bytes, their ends included, without copying them."""
-    ends = places(np.frombuffer(block, np.uint8), ord("\n")) + 1
-    last = [len(block)] if block and not block.endswith(b"\n") else []
-    offsets = np.concatenate(([0], ends, last)).astype(np.int64)
+    offsets = line_offsets(np.frombuffer(block, np.uint8))
     buffers = [None, pa.py_buffer(offsets.tobytes()), pa.py_buffer(block)]
     return pa.Array.from_buffers(pa.large_binary(), len(offsets) - 1, buffers)
 

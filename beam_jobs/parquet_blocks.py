@@ -1,4 +1,4 @@
-"""Cuts Parquet files into blocks of row groups, and makes them the table ``input``."""
+"""Cuts Parquet files into pieces of row groups, and makes them the table ``input``."""
 
 from __future__ import annotations
 
@@ -13,14 +13,11 @@ from beam_jobs.inputs import path_literals
 from beam_jobs.layout import Layout
 from beam_jobs.parquet_files import RowGroups, check_unchanged, find_fault, load, row_groups
 from beam_jobs.parquet_scratch import release
-from beam_jobs.parts import PartEnd, Piece, Share
+from beam_jobs.parts import PartEnd, Piece, Share, SmallFile
 from beam_jobs.reports import BlockReport
 from beam_jobs.sql.shape import INPUT
 
-# Each file of a block is a part of one SQL statement.
-_BLOCK_FILES = 50
 _READ = "_read"
-_BLOCK_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -30,31 +27,19 @@ class ParquetPiece(Piece):
     groups: RowGroups
 
 
-def cut(share: Share) -> Iterator[Sequence[Piece] | PartEnd]:
-    """Cut parts into blocks; of the files only the footers are read.
+def cut(share: Share) -> Iterator[SmallFile | Piece | PartEnd]:
+    """Cut parts into pieces; of the files only the footers are read.
 
     Raises:
         InputError: A file is no Parquet file, is broken or was changed.
     """
-    small: list[Piece] = []
     for part in share.parts:
         for groups in row_groups(part.file, part.start, part.end):
             piece = ParquetPiece(part, bytearray(), groups.is_first, groups)
-            if not groups.is_whole:
-                yield [piece]
-                continue
-            if small and (
-                len(small) == _BLOCK_FILES
-                or sum(one.part.file.size for one in small) + part.file.size > _BLOCK_BYTES
-            ):
-                yield small
-                small = []
-            small.append(piece)
+            yield SmallFile((piece,), part.file.size) if groups.is_whole else piece
         if not part.is_whole:
             # A row group is of one part, whatever the parts: the footer says where it begins.
             yield PartEnd(part, part.start, part.end)
-    if small:
-        yield small
 
 
 def create_input(

@@ -7,7 +7,7 @@ way by every runner, and sums of floating-point numbers come out the same.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from beam_jobs.files import InputFile
@@ -15,9 +15,12 @@ from beam_jobs.files import InputFile
 # Small enough to spread a large file over many workers, large enough that a worker's states of
 # the same groups are merged before they travel.
 PART_BYTES = 256 * 1024 * 1024
-# A file costs something beside its bytes; so does a compressed byte, which holds several.
+# Of a part, so much is loaded and aggregated at a time.
+BLOCK_BYTES = 16 * 1024 * 1024
+# How much larger text is than its compressed file, about.
+COMPRESSION = 4
+# What a file costs beside its bytes.
 _FILE_BYTES = 64 * 1024
-_COMPRESSION = 4
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,48 @@ class PartEnd:
 
 
 @dataclass(frozen=True)
+class SmallFile:
+    """A whole file that shares a block with others.
+
+    Attributes:
+        pieces: All of it.
+        size: Its bytes.
+    """
+
+    pieces: tuple[Piece, ...]
+    size: int
+
+
+Block = Sequence[Piece]
+
+
+def in_blocks(
+    found: Iterable[SmallFile | Piece | PartEnd], most_files: int
+) -> Iterator[Block | PartEnd]:
+    """Put small files together into blocks; each other piece is a block. The order stays.
+
+    Args:
+        found: What a share is cut into.
+        most_files: How many files a block may hold.
+    """
+    block: list[Piece] = []
+    size = files = 0
+    for one in found:
+        fits = isinstance(one, SmallFile) and size + one.size <= BLOCK_BYTES and files < most_files
+        if block and not fits:
+            yield block
+            block, size, files = [], 0, 0
+        if isinstance(one, SmallFile):
+            block += one.pieces
+            size += one.size
+            files += 1
+        else:
+            yield one if isinstance(one, PartEnd) else [one]
+    if block:
+        yield block
+
+
+@dataclass(frozen=True)
 class Share:
     """What one worker reads at a time: one part of a large file, or several small files.
 
@@ -109,7 +154,7 @@ def _shares(files: Iterable[InputFile], splittable: bool) -> Iterator[tuple[Part
                 bundle, weight = [], 0
             yield from ((part,) for part in _ranges(number, file))
             continue
-        cost = _FILE_BYTES + file.size * (_COMPRESSION if file.is_compressed else 1)
+        cost = _FILE_BYTES + file.size * (COMPRESSION if file.is_compressed else 1)
         if bundle and weight + cost > PART_BYTES:
             yield tuple(bundle)
             bundle, weight = [], 0

@@ -15,8 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
-from beam_jobs.blocks import BLOCK_BYTES
-from beam_jobs.parts import Piece, Share
+from beam_jobs.parts import BLOCK_BYTES, COMPRESSION, Piece, Share
 from beam_jobs.reports import BlockReport
 
 if TYPE_CHECKING:
@@ -26,8 +25,6 @@ _LOG = logging.getLogger(__name__)
 
 # Between two lines, in seconds.
 _PAUSE = 10.0
-# How much larger text is than its compressed file, about.
-_COMPRESSION = 4
 _MEGABYTE = 1_000_000
 
 
@@ -121,7 +118,7 @@ class ShareProgress:
         """Return about how many bytes of the stored file a piece is."""
         if piece.data:
             size = len(piece.data)
-            return size // _COMPRESSION if piece.part.file.is_compressed else size
+            return size // COMPRESSION if piece.part.file.is_compressed else size
         size = piece.part.end - piece.part.start
         # Blocks of Parquet and Avro files name the part that they are of, and not their bytes.
         return min(size, BLOCK_BYTES) if piece.part in self._parts[:1] else size

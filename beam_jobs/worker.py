@@ -19,9 +19,9 @@ import duckdb
 import pyarrow as pa
 
 from beam_jobs import states
-from beam_jobs.blocks import Block, BlockReader, BlockSession
+from beam_jobs.blocks import BlockReader, BlockSession
 from beam_jobs.errors import InputError
-from beam_jobs.parts import PartEnd, Share
+from beam_jobs.parts import Block, PartEnd, Share
 from beam_jobs.reports import BlockReport, Findings
 from beam_jobs.sql import Plan
 

@@ -56,6 +56,18 @@ FLIGHTS: Mapping[str, str] = MappingProxyType(
 )
 STATIONS: Mapping[str, str] = MappingProxyType({"station": "STRING", "temperature": "DOUBLE"})
 
+
+def _by_key(key: str) -> Work:
+    return Work(
+        f"""
+            SELECT {key}, count(*) AS lines, sum(l_quantity) AS quantity,
+                   sum(l_extendedprice) AS price
+            FROM input GROUP BY {key}""",
+        (key,),
+        ("lines", "quantity", "price"),
+    )
+
+
 WORKS: Mapping[str, Work] = MappingProxyType(
     {
         "tpch_q1": Work(
@@ -87,22 +99,8 @@ WORKS: Mapping[str, Work] = MappingProxyType(
             (),
             ("revenue",),
         ),
-        "by_orderkey": Work(
-            """
-            SELECT l_orderkey, count(*) AS lines, sum(l_quantity) AS quantity,
-                   sum(l_extendedprice) AS price
-            FROM input GROUP BY l_orderkey""",
-            ("l_orderkey",),
-            ("lines", "quantity", "price"),
-        ),
-        "by_partkey": Work(
-            """
-            SELECT l_partkey, count(*) AS lines, sum(l_quantity) AS quantity,
-                   sum(l_extendedprice) AS price
-            FROM input GROUP BY l_partkey""",
-            ("l_partkey",),
-            ("lines", "quantity", "price"),
-        ),
+        "by_orderkey": _by_key("l_orderkey"),
+        "by_partkey": _by_key("l_partkey"),
         "stations": Work(
             """
             SELECT station, count(*) AS readings, min(temperature) AS lowest,

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from beam_jobs.blocks import Block, BlockReader, BlockSession
+from beam_jobs.blocks import BlockReader, BlockSession
 from beam_jobs.files import InputFile
 from beam_jobs.layout import Layout
-from beam_jobs.parts import Part, PartEnd, Share
+from beam_jobs.parts import Block, Part, PartEnd, Share
 from beam_jobs.reports import BlockReport
 from beam_jobs.transforms import follow_each_other
 from beam_jobs.worker import PartFound

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_jobs import arrow_csv, blocks, csv_columns, csv_cut, csv_records, reports
+from beam_jobs import arrow_csv, csv_columns, csv_records, parts, reports
 from beam_jobs.errors import InputError
 from beam_jobs.files import InputFile
 from beam_jobs.formats import Dialect
@@ -230,8 +230,7 @@ def test_no_block_size_and_no_cut_changes_a_row_or_a_reject(
     names = [f"c{number}" for number in range(width)]
     data = bom + (f"{','.join(names)}\n".encode() if header else b"") + body
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(csv_cut, "BLOCK_BYTES", size)
-        patch.setattr(blocks, "BLOCK_BYTES", size)
+        patch.setattr(parts, "BLOCK_BYTES", size)
         cuts = list(range(cut, len(data), cut))
         kinds = dict.fromkeys(names, kind)
         load(data, kinds, cuts=cuts, header=header, null_strings=("", "NA"), **dialect)

@@ -255,9 +255,8 @@ def test_malformed_lines_are_rejects_with_line_text_and_reason() -> None:
         b'{"a":2}\r',
         b"{}x",
     ]
-    table, report = json_lines.load(
-        _SESSION, b"\n".join(lines), _PATH, {"a": "VARCHAR"}, {}, lines_before=10
-    )
+    table, block = json_lines.load(_SESSION, b"\n".join(lines), _PATH, {"a": "VARCHAR"}, {})
+    report = BlockReport(_PATH, 0, lines=10).followed_by(block)
     assert table.column("a").to_pylist() == ["1", "2"]
     assert [(one.file, one.line, one.text, one.reason) for one in report.rejects] == [
         (_PATH, 13, '{"a":', "malformed JSON at character 6: the line ends too early"),

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from beam_jobs import blocks, lines
+from beam_jobs import lines, parts
 from beam_jobs.errors import InputError
 from beam_jobs.files import InputFile
 from beam_jobs.layout import Layout, counts_layout
@@ -84,9 +84,8 @@ def test_no_block_size_and_no_cut_changes_a_line(
     ]
     reading = Reading(path, _TEXT)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lines, "BLOCK_BYTES", size)
         patch.setattr(lines, "_LOOK_BYTES", 2)
-        patch.setattr(blocks, "BLOCK_BYTES", size)
+        patch.setattr(parts, "BLOCK_BYTES", size)
         assert reading.whole()[0] == expected
         for cut in range(len(bom) + 1, path.stat().st_size):
             found = reading.in_parts([cut])
@@ -98,8 +97,7 @@ def test_no_block_size_and_no_cut_changes_a_line(
 def test_rejects_are_numbered_through_blocks_and_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lines, "BLOCK_BYTES", 4)
-    monkeypatch.setattr(blocks, "BLOCK_BYTES", 4)
+    monkeypatch.setattr(parts, "BLOCK_BYTES", 4)
     path = tmp_path / "f.txt"
     path.write_bytes(b"a\nbb\n\nccccccccc\nx\xff\nd\r\n\xff")
     reading = Reading(path, _TEXT)

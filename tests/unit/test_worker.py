@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import fastavro
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from beam_jobs import blocks, csv_cut, parts, states
+from beam_jobs import csv_cut, parquet_files, parts, states
 from beam_jobs import worker as worker_module
 from beam_jobs.blocks import BlockReader
 from beam_jobs.errors import InputError
@@ -46,8 +48,7 @@ def result(plan: Plan, found: Sequence[ShareFound]) -> list[tuple[object, ...]]:
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csv_cut, "BLOCK_BYTES", 64)
-    monkeypatch.setattr(blocks, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(parts, "BLOCK_BYTES", 64)
     monkeypatch.setattr(csv_cut, "_LOOK_BYTES", 16)
 
 
@@ -243,3 +244,28 @@ def test_a_file_that_grows_is_not_counted(tmp_path: Path, name: str, *, counts: 
     with pytest.raises(InputError, match="was changed while the job ran"):
         opened.compute(share)
     opened.close()
+
+
+@pytest.mark.parametrize("ending", ["parquet", "avro"])
+def test_small_files_and_large_ones_come_in_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    monkeypatch.setattr(parquet_files, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(parts, "BLOCK_BYTES", 2000)
+    paths = [tmp_path / f"{number}.{ending}" for number in range(4)]
+    begin = 0
+    for path, count in zip(paths, (1, 3000, 2, 1), strict=True):
+        rows = [{"v": number} for number in range(begin, begin + count)]
+        begin += count
+        if ending == "parquet":
+            pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=1500)
+        else:
+            schema = {"type": "record", "name": "r", "fields": [{"name": "v", "type": "long"}]}
+            with path.open("wb") as stream:
+                fastavro.writer(stream, schema, rows, sync_interval=500)
+    layout = Layout(ending, {"v": "BIGINT"})  # type: ignore[arg-type]
+    plan = plan_query("SELECT list(v) AS l FROM input", layout.input_columns)
+    opened = Worker(BlockReader(layout, layout.columns), [plan], 2)
+    found = opened.compute(whole(paths))
+    opened.close()
+    assert result(plan, [found]) == [(list(range(begin)),)]
