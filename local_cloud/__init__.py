@@ -1,0 +1,1 @@
+"""Google Cloud for a laptop: Dataflow, Cloud Storage, BigQuery and Postgres on loopback."""
