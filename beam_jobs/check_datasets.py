@@ -14,7 +14,8 @@ from pathlib import Path
 
 from beam_jobs.casts import can_be_read, is_type
 from beam_jobs.csv_layout import checked
-from beam_jobs.dataset import Dataset, DatasetError, dataset_files, line_of, load_dataset
+from beam_jobs.dataset import DatasetError, dataset_files, line_of, load_dataset
+from beam_jobs.dataset_model import Dataset
 from beam_jobs.dataset import render_problem as render
 from beam_jobs.dataset_schema import render_schema
 from beam_jobs.errors import QueryError, UsageError
@@ -147,7 +148,7 @@ def _query_problems(path: Path, dataset: Dataset) -> Iterator[Problem]:
             query = parse_query(aggregate.query, list(dataset.lookups))
             # The columns of a lookup table are known when it is read.
             if columns is not None and not query.lookups:
-                in_path = path_columns([dataset.input_pattern(dataset.start_date)])
+                in_path = path_columns([dataset.input_pattern(dataset.first_partition)])
                 layout = Layout(_format(dataset), columns, in_path)
                 plan_query(aggregate.query, layout.input_columns)
         except QueryError as error:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import datetime
 import re
+import zoneinfo
 
 from beam_jobs.formats import encoding_name
+from beam_jobs.partition import Partition
 
 DATE_PLACEHOLDER = "{date}"
+HOUR_PLACEHOLDER = "{hour}"
 # Names of the tables that reading a block, and a query's plan, make beside the lookup tables.
 _OWN_TABLES = re.compile(r"_.*|states.*|aggregated|result")
 
@@ -21,11 +24,62 @@ def check_pattern(pattern: str) -> str:
     _check_relative(pattern)
     if unusual := {"", ".", ".."}.intersection(pattern.split("/")):
         raise ValueError(f"has the part {min(unusual)!r}; name each folder, and files as in *.csv")
-    if re.search("[{}]", pattern.replace(DATE_PLACEHOLDER, "")):
-        raise ValueError("has other braces than {date}; write {date}, and * where names differ")
-    if DATE_PLACEHOLDER not in pattern:
-        raise ValueError("has no {date}; write it where the partition's date is, date={date}")
+    _check_placeholders(pattern)
     return pattern
+
+
+def _check_placeholders(path: str) -> None:
+    if re.search("[{}]", path.replace(DATE_PLACEHOLDER, "").replace(HOUR_PLACEHOLDER, "")):
+        raise ValueError(
+            "has other braces than {date} and {hour}; write those, and * where names differ"
+        )
+    if DATE_PLACEHOLDER not in path:
+        raise ValueError("has no {date}; write it where the partition's date is, date={date}")
+
+
+def fill_in(path: str, partition: Partition) -> str:
+    """Return a path with the date and hour of a partition."""
+    date, hour = partition.start.strftime("%Y-%m-%d %H").split()
+    return path.replace(DATE_PLACEHOLDER, date).replace(HOUR_PLACEHOLDER, hour)
+
+
+def check_marker(path: str) -> str:
+    """Return the path of the file that says that a partition is complete as it is.
+
+    Raises:
+        ValueError: It is not that of one file of each partition, below the storage root.
+    """
+    _check_relative(path)
+    if unusual := {"", ".", ".."}.intersection(path.split("/")):
+        raise ValueError(f"has the part {min(unusual)!r}; name each folder")
+    if sign := re.search(r"[*?\[]", path):
+        raise ValueError(f"has a {sign[0]}; name one file")
+    _check_placeholders(path)
+    return path
+
+
+def check_timezone(name: str) -> str:
+    """Return the name of a time zone as it is.
+
+    Raises:
+        ValueError: There is none of that name.
+    """
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("is no time zone; write one such as UTC or Europe/Berlin") from None
+    return name
+
+
+def check_time(text: str) -> str:
+    """Return a time of day as it is.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not re.fullmatch("([01][0-9]|2[0-3]):[0-5][0-9]", text):
+        raise ValueError("is no time of day; write one such as '06:00'")
+    return text
 
 
 def _check_relative(path: str) -> None:
@@ -87,3 +141,14 @@ def read_encoding(value: object) -> object:
         ValueError: It is none.
     """
     return encoding_name(str(value))
+
+
+def check_bigquery_name(name: str) -> str:
+    """Return the name of a dataset in BigQuery as it is.
+
+    Raises:
+        ValueError: It cannot be one.
+    """
+    if not re.fullmatch("[A-Za-z0-9_]{1,1024}", name):
+        raise ValueError("is not a name of BigQuery's: letters, digits and _ only")
+    return name

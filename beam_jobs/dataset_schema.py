@@ -7,7 +7,7 @@ import json
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from beam_jobs.dataset import Dataset
+from beam_jobs.dataset_model import Dataset
 
 
 class _FileSchema(GenerateJsonSchema):

@@ -60,3 +60,11 @@ def check_schedule(schedule: str) -> str:
                     f"has {item!r} as the {field.name}; that is *, or {field.low} to {field.high}"
                 )
     return schedule
+
+
+def is_hourly(schedule: str) -> bool:
+    """Whether a valid schedule has one run in every hour."""
+    if schedule.startswith("@"):
+        return schedule == "@hourly"
+    minute, *others = schedule.split()
+    return minute.isdecimal() and others == ["*"] * 4

@@ -9,7 +9,7 @@ from pathlib import Path
 from airflow.providers.apache.beam.operators.beam import BeamRunPythonPipelineOperator
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param
 
-from beam_jobs.dataset import Dataset
+from beam_jobs.dataset_model import Dataset
 from tallyflow.runs import MAX_ACTIVE_RUNS, refuse_unknown_fields
 from tallyflow.settings import Settings
 

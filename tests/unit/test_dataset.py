@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_jobs.dataset import Dataset, DatasetError, dataset_files, line_of, load_dataset
+from beam_jobs.dataset import DatasetError, dataset_files, line_of, load_dataset
+from beam_jobs.dataset_model import Dataset
+from beam_jobs.dataset_parts import Check
 from beam_jobs.dataset_schema import render_schema
 from beam_jobs.errors import UsageError
 from beam_jobs.formats import FileFormat
+from beam_jobs.partition import Partition
 
 REPOSITORY = Path(__file__).parents[2]
 FLIGHTS = REPOSITORY / "dags/datasets/flights.yaml"
@@ -94,7 +98,62 @@ def test_the_file_format_holds_the_dialect(tmp_path: Path) -> None:
 
 def test_the_input_pattern_has_the_date_filled_in(tmp_path: Path) -> None:
     dataset = load(tmp_path, pattern="a/{date}/b-{date}.csv")
-    assert dataset.input_pattern(datetime.date(2013, 1, 9)) == "a/2013-01-09/b-2013-01-09.csv"
+    assert (
+        dataset.input_pattern(Partition.parse("2013-01-09", "day"))
+        == "a/2013-01-09/b-2013-01-09.csv"
+    )
+
+
+def test_a_dataset_with_an_hour_in_its_pattern_is_hourly(tmp_path: Path) -> None:
+    dataset = load(tmp_path, pattern="a/{date}/{hour}.csv", schedule="15 * * * *")
+    assert dataset.input_pattern(Partition.parse("2013-01-09T05", "hour")) == "a/2013-01-09/05.csv"
+    assert dataset.first_partition.key == "2013-01-01T00"
+
+
+def test_hours_that_may_come_twice_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="two hours have one name"):
+        load(tmp_path, pattern="x/{date}/{hour}", schedule="'@hourly'", timezone="Europe/Berlin")
+
+
+def test_a_condition_alone_is_a_check(tmp_path: Path) -> None:
+    dataset = load(tmp_path, checks="{has_rows: rows > 0}")
+    assert dataset.checks["has_rows"] == Check(condition="rows > 0", severity="error")
+
+
+def test_defaults_are_those_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "_defaults.yaml").write_text("retries: 5\nowner: everybody\n")
+    dataset = load(tmp_path)
+    assert dataset.retries == 5
+    assert dataset.owner == "data-platform"
+
+
+def test_defaults_are_read_again_when_they_have_changed(tmp_path: Path) -> None:
+    assert load(tmp_path).retries == 2
+    (tmp_path / "_defaults.yaml").write_text("retries: 5\n")
+    assert load(tmp_path).retries == 5
+    (tmp_path / "_defaults.yaml").write_text("retries:  7\n")
+    assert load(tmp_path).retries == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("retries: many", "_defaults.yaml:1: retries: 'many' is not a whole number"),
+        (
+            "owner: a\nretires: 5",
+            "_defaults.yaml:2: retires: unknown field; did you mean",
+        ),
+        ("pattern: x/{date}", "_defaults.yaml:1: pattern: is each dataset's own; write it in"),
+        ("- a", "_defaults.yaml:1: the file holds no fields; write 'owner: …'"),
+        ("a: [", "_defaults.yaml:"),
+    ],
+)
+def test_a_mistake_in_the_defaults_is_reported_there(
+    tmp_path: Path, text: str, problem: str
+) -> None:
+    (tmp_path / "_defaults.yaml").write_text(text)
+    with pytest.raises(DatasetError, match=re.escape(problem)):
+        load(tmp_path)
 
 
 def test_an_aggregate_may_have_a_description(tmp_path: Path) -> None:
@@ -149,8 +208,16 @@ def test_the_datasets_of_a_folder_come_by_name_and_without_drafts(tmp_path: Path
         ("pattern", "../{date}.csv", "4: pattern: '../{date}.csv' has the part '..'; name each"),
         ("pattern", "x/{date}/", "4: pattern: 'x/{date}/' has the part ''; name each folder"),
         ("pattern", "x/*.csv", "4: pattern: 'x/*.csv' has no {date}; write it where the"),
-        ("pattern", "x/{data}/*.csv", "4: pattern: 'x/{data}/*.csv' has other braces than {date};"),
-        ("pattern", "x/{{date}}/*", "4: pattern: 'x/{{date}}/*' has other braces than {date};"),
+        (
+            "pattern",
+            "x/{data}/*.csv",
+            "4: pattern: 'x/{data}/*.csv' has other braces than",
+        ),
+        (
+            "pattern",
+            "x/{{date}}/*",
+            "4: pattern: 'x/{{date}}/*' has other braces than",
+        ),
         ("format", "cvs", "6: format: 'cvs' is not one of csv, text, json, parquet, avro; did"),
         ("format", "xml", "6: format: 'xml' is not one of csv, text"),
         ("delimiter", "''", "6: delimiter: '' is empty; write some text"),
@@ -173,11 +240,40 @@ def test_the_datasets_of_a_folder_come_by_name_and_without_drafts(tmp_path: Path
         ("aggregates", "{a: [x]}", "5: aggregates.a: ['x'] is neither a query nor a mapping with"),
         ("aggregates", "{a: ''}", "5: aggregates.a.query: '' is empty; write some text"),
         (
+            "timezone",
+            "Mars",
+            "6: timezone: 'Mars' is no time zone; write one such as UTC or",
+        ),
+        ("ready_by", "'6:00'", "6: ready_by: '6:00' is no time of day; write one such as '06:00'"),
+        (
+            "ready_by",
+            "16:00",
+            "6: ready_by: 16:00 is read by YAML as the number 960; write 960",
+        ),
+        ("rollups", "[year]", "6: rollups.0: 'year' is not one of week, month"),
+        (
+            "checks",
+            "{a: {condition: x, severity: eror}}",
+            "6: checks.a.severity: 'eror' is not",
+        ),
+        ("checks", "{a: {condition: x, sevrity: warn}}", "6: checks.a.sevrity: unknown field; did"),
+        ("wait", "{timeout_minutes: 5}", "6: wait: {'timeout_minutes': 5} needs one of marker,"),
+        ("wait", "{marker: x/_SUCCESS}", "6: wait.marker: 'x/_SUCCESS' has no {date}; write it"),
+        ("wait", "{marker: '{date}/*'}", "6: wait.marker: '{date}/*' has a *; name one file"),
+        ("wait", "{files: 0}", "6: wait.files: 0 is too small; write 1 or more"),
+        ("bigquery", "{dataset: a-b}", "6: bigquery.dataset: 'a-b' is not a name of BigQuery's:"),
+        ("bigquery", "{dataset: a, aggregates: [b]}", "6: bigquery: {'dataset': 'a', 'aggregates'"),
+        ("pattern", "x/{date}/{hour}", "4: pattern: 'x/{date}/{hour}' has an {hour}, but the"),
+        (
             "output_format",
             "parket",
             "6: output_format: 'parket' is not one of parquet, csv, jsonl;",
         ),
-        ("when_missing", "skip", "6: when_missing: 'skip' is not one of fail, publish_empty"),
+        (
+            "when_missing",
+            "skipp",
+            "6: when_missing: 'skipp' is not one of fail, skip,",
+        ),
     ],
 )
 def test_a_mistake_is_reported_with_line_field_value_and_remedy(
@@ -332,7 +428,7 @@ def test_the_schema_describes_every_field_and_neither_the_name_nor_null() -> Non
     properties = Dataset.model_json_schema()["properties"]
     assert set(properties) == set(Dataset.model_fields) - {"name"}
     assert all(described.get("description") for described in properties.values())
-    assert "null" not in render_schema().replace("null_strings", "")
+    assert "null" not in re.sub("null_strings|null_fraction", "", render_schema())
 
 
 def test_the_guide_lists_every_field() -> None:
