@@ -245,11 +245,6 @@ def test_the_datasets_of_a_folder_come_by_name_and_without_drafts(tmp_path: Path
             "6: timezone: 'Mars' is no time zone; write one such as UTC or",
         ),
         ("ready_by", "'6:00'", "6: ready_by: '6:00' is no time of day; write one such as '06:00'"),
-        (
-            "ready_by",
-            "16:00",
-            "6: ready_by: 16:00 is read by YAML as the number 960; write 960",
-        ),
         ("rollups", "[year]", "6: rollups.0: 'year' is not one of week, month"),
         (
             "checks",
