@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from airflow.providers.apache.beam.operators.beam import BeamRunPythonPipelineOperator
 from airflow.sdk import DAG, Param
 
+from tallyflow import alerts
 from tallyflow.runs import MAX_ACTIVE_RUNS, refuse_unknown_fields
 from tallyflow.settings import Settings
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = """\
 Counts everything in the files that match a pattern. Trigger it and fill in the form; paths are
-below the storage root, or absolute, or `gs://` URLs.
+below the storage root, or `gs://` URLs.
 
 Without an output file the counts are in the log of the task `count`. From a shell:
 `python -m beam_jobs.count_elements --input='data/flights/date=2013-01-*/*.csv' --by=file`
@@ -49,14 +50,15 @@ with DAG(
     max_active_runs=MAX_ACTIVE_RUNS,
     tags=["count", "on-demand"],
     default_args={"owner": "data-platform", "retries": 1},
+    on_failure_callback=alerts.run_failed,
     params={
         "pattern": Param(
             "flights/date=2013-01-01/*.csv",
             type="string",
             pattern=r"\S",
             title="Files",
-            description_md="Which files: a pattern with `*`, below the storage root, or absolute, "
-            "or a `gs://` URL.",
+            description_md="Which files: a pattern with `*`, below the storage root, or a "
+            "`gs://` URL.",
         ),
         "mode": Param(
             "total",
@@ -89,6 +91,7 @@ with DAG(
     BeamRunPythonPipelineOperator(
         task_id="count",
         pre_execute=refuse_unknown_fields,
+        pool=settings.pool,
         runner=settings.runner,
         py_interpreter=sys.executable,
         py_options=["-m"],

@@ -21,6 +21,19 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 GCS_URL = r"^gs://[a-z0-9][a-z0-9._-]+[a-z0-9](/.*)?$"
 
 
+# The fields that are Beam options of the same names.
+_PIPELINE_OPTIONS = {
+    "temp_location",
+    "service_account_email",
+    "network",
+    "subnetwork",
+    "machine_type",
+    "max_num_workers",
+    "sdk_container_image",
+    "extra_package",
+}
+
+
 class SettingsError(UsageError):
     """The environment does not say where the jobs run, or says it wrongly."""
 
@@ -46,6 +59,10 @@ class Settings(BaseModel):
         max_num_workers: Upper bound of the autoscaling, and with it of what a job costs.
         sdk_container_image: Image of the workers with ``beam_jobs`` and its requirements in it.
         extra_package: Wheel of ``beam_jobs`` that the workers install, made by ``make package``.
+        pool: Airflow pool of the tasks that launch jobs; its slots bound how many run at once.
+        notify: How failures and late partitions are told: in the ``log`` only, to ``slack`` by the
+            webhook in the Airflow connection ``tallyflow_slack``, or by ``email``.
+        notify_email: Address to write to.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,6 +80,9 @@ class Settings(BaseModel):
     max_num_workers: Annotated[int, Field(ge=1)] | None = None
     sdk_container_image: str | None = None
     extra_package: str | None = None
+    pool: str = "default_pool"
+    notify: Literal["log", "slack", "email"] = "log"
+    notify_email: str | None = None
 
     @field_validator("storage")
     @classmethod
@@ -102,6 +122,8 @@ class Settings(BaseModel):
         except ValidationError as error:
             raise SettingsError("\n".join(_explain(detail) for detail in error.errors())) from None
         settings._require_what_dataflow_needs()
+        if settings.notify == "email" and not settings.notify_email:
+            raise SettingsError("TALLYFLOW_NOTIFY=email: also set TALLYFLOW_NOTIFY_EMAIL")
         return settings
 
     def _require_what_dataflow_needs(self) -> None:
@@ -120,10 +142,25 @@ class Settings(BaseModel):
             raise SettingsError(f"TALLYFLOW_RUNNER=DataflowRunner: also set {', '.join(missing)}")
 
     def locate(self, path: str) -> str:
-        """Where a file is: paths are below the storage root, unless they are absolute or URLs."""
-        if path.startswith("/") or "://" in path:
+        """Where a file is that a form or a dataset names.
+
+        Whoever may fill in a form may not read every file of Airflow's worker.
+
+        Args:
+            path: Below the storage root, or a URL.
+
+        Raises:
+            UsageError: It leads out of the storage root.
+        """
+        if "://" in path:
             return path
-        return f"{self.storage}/{path}"
+        inside = path.removeprefix(f"{self.storage}/")
+        if inside.startswith("/") or ".." in inside.split("/"):
+            raise UsageError(
+                f"{path!r} is not below the storage root, {self.storage}; name a path below it, "
+                "or a gs:// URL"
+            )
+        return f"{self.storage}/{inside}"
 
     def default_pipeline_options(self) -> dict[str, str | int | bool]:
         """Beam options of every job, for ``BeamRunPythonPipelineOperator``.
@@ -132,9 +169,7 @@ class Settings(BaseModel):
         """
         if self.runner != "DataflowRunner":
             return {}
-        options = self.model_dump(
-            exclude={"runner", "storage", "project", "region", "use_public_ips"}, exclude_none=True
-        )
+        options = self.model_dump(include=_PIPELINE_OPTIONS, exclude_none=True)
         options.setdefault("temp_location", self.locate("tmp"))
         if not self.use_public_ips:
             options["use_public_ips"] = False  # the operator makes --no_use_public_ips of it

@@ -26,6 +26,8 @@ from airflow.sdk.api.datamodels._generated import TIRunContext
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, ParamValidationError
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
+from beam_jobs.errors import UsageError
+
 # Another DAG file, so that what Airflow imports for the first one it loads does not count as ours.
 OTHER_DAG = """\
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param
@@ -77,7 +79,7 @@ class Description(TypedDict):
         seconds: CPU time of loading them.
         count: Number of DAGs in its files; more than there are ids if two have the same.
         dags: The DAGs by id.
-        commands: By the name of the run, what its one task passes to Python.
+        commands: By the name of the run, what its Beam task passes to Python.
         refusals: By the name of the run, why Airflow or the task does not take its form.
     """
 
@@ -104,7 +106,7 @@ def describe_folder(runs: dict[str, Run]) -> Description:
     for name, run in runs.items():
         try:
             commands[name] = command(copy.deepcopy(bag.dags[run["dag_id"]]), run)
-        except (ParamValidationError, AirflowFailException) as error:
+        except (ParamValidationError, AirflowFailException, UsageError) as error:
             refusals[name] = str(error)
     return Description(
         seconds=seconds,
@@ -134,9 +136,8 @@ def describe(dag: DAG) -> DagDescription:
 
 
 def command(dag: DAG, run: Run) -> list[str]:
-    """What a run's task executes: rendered by Airflow, put together by operator and hook."""
-    (task,) = dag.tasks
-    assert isinstance(task, BeamRunPythonPipelineOperator)
+    """What a run's Beam task executes: rendered by Airflow, put together by operator and hook."""
+    (task,) = (one for one in dag.tasks if isinstance(one, BeamRunPythonPipelineOperator))
     start, end = map(_utc, run["interval"]) if run["interval"] else (None, None)
     dag_run: dict[str, object] = {
         "dag_id": dag.dag_id,
@@ -165,6 +166,8 @@ def command(dag: DAG, run: Run) -> list[str]:
     instance._ti_context_from_server = TIRunContext.model_validate(
         {"dag_run": dag_run, "max_tries": 0}
     )
+    # The task's XComs go to Airflow's database, of which there is none.
+    object.__setattr__(instance, "xcom_push", lambda **_: None)
     context = instance.get_template_context()
     instance.render_templates(context)
     assert task._pre_execute_hook is not None

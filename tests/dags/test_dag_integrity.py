@@ -148,7 +148,9 @@ def folder_on_dataflow(tmp_path_factory: pytest.TempPathFactory) -> Description:
     return describe(tmp_path_factory.mktemp("airflow"), RUNS_ON_DATAFLOW, ON_DATAFLOW)
 
 
-@pytest.fixture(params=["count_elements", *(f"{path.stem}_daily" for path in DATASETS)])
+@pytest.fixture(
+    params=["aggregate_files", "count_elements", *(f"{path.stem}_daily" for path in DATASETS)]
+)
 def dag(folder: Description, request: pytest.FixtureRequest) -> DagDescription:
     return folder["dags"][request.param]
 
@@ -179,8 +181,10 @@ def test_what_dag_files_import_is_not_also_loaded_as_a_plugin(folder: Descriptio
 
 
 def test_each_dataset_has_one_dag_and_each_dag_an_id_of_its_own(folder: Description) -> None:
-    datasets = {f"{load_dataset(path).name}_daily" for path in DATASETS}
-    assert folder["dags"].keys() == datasets | {"count_elements"}
+    datasets = set()
+    for dataset in map(load_dataset, DATASETS):
+        datasets |= {f"{dataset.name}_{grain}ly" for grain in ("dai", *dataset.rollups)}
+    assert folder["dags"].keys() == datasets | {"aggregate_files", "count_elements"}
     assert folder["count"] == len(folder["dags"])
 
 
@@ -188,8 +192,7 @@ def test_each_dag_says_what_it_is_and_who_owns_it(dag: DagDescription) -> None:
     assert dag["description"]
     assert dag["documentation"]
     assert dag["tags"]
-    for operator, owner, retries in dag["tasks"].values():
-        assert operator == "BeamRunPythonPipelineOperator"
+    for _operator, owner, retries in dag["tasks"].values():
         assert owner not in {"", "airflow"}
         assert retries
 
@@ -310,7 +313,11 @@ def test_on_dataflow_a_job_is_named_after_its_partition(folder_on_dataflow: Desc
         "--no_use_public_ips",
         "--max_num_workers=4",
         "--labels=dataset=flights",
-        "--labels=date=2013-01-01",
+        "--labels=dag=flights_daily",
+        "--labels=run=manual__1",
+        "--labels=partition=2013-01-01",
+        "--run_id=manual__1.1",
+        "--stage_only",
     } <= set(passed)
 
 
@@ -335,6 +342,6 @@ def test_wrong_settings_are_an_import_error_that_names_the_variable(tmp_path: Pa
     folder = describe(tmp_path, settings={"TALLYFLOW_RUNNER": "DataflowRunner"})
 
     assert folder["dags"] == {}
-    assert len(folder["errors"]) == 2
+    assert len(folder["errors"]) == 3
     for error in folder["errors"].values():
         assert "TALLYFLOW_PROJECT" in error

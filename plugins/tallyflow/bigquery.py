@@ -1,0 +1,104 @@
+"""The load jobs that put a partition's published results into BigQuery."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowFailException
+
+from beam_jobs.dataset_parts import BigQueryLoad
+
+if TYPE_CHECKING:
+    from beam_jobs.dataset_model import Dataset
+    from beam_jobs.manifest import Version
+    from beam_jobs.partition_store import PartitionFolder
+
+# https://cloud.google.com/bigquery/docs/loading-data-cloud-storage-parquet#parquet_conversions:
+# the types of DuckDB whose Parquet BigQuery loads without changing a value.
+_TYPES = {
+    "BOOLEAN": "BOOLEAN",
+    "TINYINT": "INTEGER",
+    "SMALLINT": "INTEGER",
+    "INTEGER": "INTEGER",
+    "BIGINT": "INTEGER",
+    "UTINYINT": "INTEGER",
+    "USMALLINT": "INTEGER",
+    "UINTEGER": "INTEGER",
+    "FLOAT": "FLOAT",
+    "DOUBLE": "FLOAT",
+    "VARCHAR": "STRING",
+    "BLOB": "BYTES",
+    "DATE": "DATE",
+    "TIMESTAMP WITH TIME ZONE": "TIMESTAMP",
+}
+_DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
+# Of a NUMERIC: digits before and after the point.
+_NUMERIC = (29, 9)
+
+
+def load_jobs(
+    dataset: Dataset, folder: PartitionFolder, version: Version, load: BigQueryLoad
+) -> list[dict[str, Any]]:
+    """The configuration of a load job for each aggregate of a dataset that is to be loaded.
+
+    Each replaces the partition of its table, so that a second load changes nothing.
+
+    Raises:
+        AirflowFailException: The results are not in Cloud Storage, or a column has a type that
+            BigQuery would change.
+    """
+    from beam_jobs.files import InputFile, join_path, open_input  # noqa: PLC0415
+    from beam_jobs.run_report import RunReport  # noqa: PLC0415
+
+    if not folder.storage.startswith("gs://"):
+        raise AirflowFailException(
+            f"BigQuery loads from Cloud Storage only, and the results are in {folder.storage}: set "
+            "TALLYFLOW_STORAGE to a gs:// URL, or delete `bigquery` in the dataset's file"
+        )
+    report_path = join_path(folder.path, version.report)
+    with open_input(InputFile(report_path, 0)) as stream:
+        report = RunReport.of_json(stream.read(), report_path)
+    columns = {one.name: one.columns for one in report.aggregates}
+    return [
+        {
+            "load": {
+                "sourceUris": [join_path(folder.path, version.aggregates[name].result)],
+                "sourceFormat": "PARQUET",
+                "destinationTable": {
+                    **({"projectId": load.project} if load.project else {}),
+                    "datasetId": load.dataset,
+                    "tableId": f"{dataset.name}_{name}${_decorator(folder)}",
+                },
+                "schema": {"fields": _fields(name, columns[name])},
+                "timePartitioning": {"type": dataset.grain.upper()},
+                "writeDisposition": "WRITE_TRUNCATE",
+            }
+        }
+        for name in load.aggregates or dataset.aggregates
+    ]
+
+
+def _decorator(folder: PartitionFolder) -> str:
+    return re.sub("[-T]", "", folder.partition.key)
+
+
+def _fields(aggregate: str, columns: Mapping[str, str]) -> list[dict[str, str]]:
+    return [
+        {"name": name, "type": _type(aggregate, name, kind), "mode": "NULLABLE"}
+        for name, kind in columns.items()
+    ]
+
+
+def _type(aggregate: str, column: str, kind: str) -> str:
+    if found := _TYPES.get(kind):
+        return found
+    if decimal := _DECIMAL.fullmatch(kind):
+        precision, scale = map(int, decimal.groups())
+        fits = precision - scale <= _NUMERIC[0] and scale <= _NUMERIC[1]
+        return "NUMERIC" if fits else "BIGNUMERIC"
+    raise AirflowFailException(
+        f"aggregate {aggregate}: BigQuery would change values of {column}, of type {kind}: cast it "
+        f"in the query, to one of {', '.join(_TYPES)}, or a DECIMAL"
+    )

@@ -1,0 +1,181 @@
+"""What the tasks of a dataset's DAG do around its Beam job; each is a function of `beam_jobs`.
+
+They run in Airflow's worker, so what is heavy is imported when they do.
+"""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from airflow.sdk import Asset
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from beam_jobs.dataset import load_dataset
+from beam_jobs.dataset_model import Dataset
+from beam_jobs.errors import InputError, UsageError
+from beam_jobs.partition import Grain, Partition
+from tallyflow.partitions import partition_of
+from tallyflow.runs import refuse_unknown_fields
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+_LOG = logging.getLogger(__name__)
+
+# XCom of the task `aggregate`: the run id of its last attempt, under which its files are.
+RUN_ID = "run_id"
+# XCom of the task `publish`: a load job for each aggregate.
+BIGQUERY_LOADS = "bigquery_loads"
+
+
+def days_asset(dataset: Dataset, grain: Grain) -> Asset:
+    """What the rollup to a week or month waits for: the published days of one."""
+    name = f"{dataset.name}_days_of_a_{grain}"
+    return Asset(name=name, uri=f"tallyflow://{dataset.name}/days-of-a-{grain}")
+
+
+def partitions_asset(dataset: Dataset, grain: Grain) -> Asset:
+    """The published partitions of a dataset, for other teams' DAGs to wait for."""
+    name = dataset.name if grain == dataset.grain else f"{dataset.name}_{grain}s"
+    return Asset(name=name, uri=f"tallyflow://{dataset.name}/{grain}s")
+
+
+def attempt_id(run_id: str, try_number: int) -> str:
+    """The run id of one attempt of the task `aggregate`, which writes to a folder of its own.
+
+    A task that was cleared after its results were published has to leave those files alone.
+    """
+    from beam_jobs.partition_store import run_id_of  # noqa: PLC0415
+
+    return f"{run_id_of(run_id)}.{try_number}"
+
+
+def begin_aggregate(context: Context, path: Path, storage: str) -> None:
+    """Before the Beam job: checks the form, and says under which id the job's files will be.
+
+    Raises:
+        AirflowFailException: The form has an unknown field, or what it asks for is impossible.
+        AirflowSkipException: The form asks for a dry run, which is in the log.
+    """
+    refuse_unknown_fields(context)
+    params, ti = context["params"], context["ti"]
+    partition = partition_of(load_dataset(path), context["dag_run"], params)
+    ti.xcom_push(key=RUN_ID, value=attempt_id(context["dag_run"].run_id, ti.try_number))
+    if not params["dry_run"]:
+        return
+    command = [sys.executable, "-m", "beam_jobs.aggregate_files", f"--dataset={path}"]
+    command += [f"--date={partition.key}", f"--storage={storage}", "--describe"]
+    if params["pattern"]:
+        command.append(f"--input={params['pattern']}")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        raise AirflowFailException(done.stderr.strip())
+    _LOG.info("%s", done.stdout)
+    raise AirflowSkipException("A dry run: what would be computed is above; nothing was")
+
+
+def audit_partition(path: Path, storage: str, partition: str, run_id: str) -> None:
+    """The task `audit`: checks what a run computed.
+
+    Raises:
+        AirflowFailException: A check of severity error failed; trying again changes nothing.
+    """
+    from beam_jobs.audit import audit  # noqa: PLC0415
+
+    dataset = load_dataset(path)
+    try:
+        audit(dataset, storage, Partition.parse(partition, dataset.grain), run_id)
+    except (InputError, UsageError) as error:
+        raise AirflowFailException(str(error)) from error
+
+
+def publish_partition(
+    context: Context, path: Path, storage: str, partition: str, run_id: str
+) -> None:
+    """The task `publish`: makes the run's results visible, and tells those who wait for them.
+
+    Raises:
+        AirflowFailException: Another run of the partition was published in the meantime.
+    """
+    from beam_jobs.partition_store import PartitionFolder, RefusedError, publish  # noqa: PLC0415
+    from tallyflow.bigquery import load_jobs  # noqa: PLC0415
+
+    dataset = load_dataset(path)
+    found = Partition.parse(partition, dataset.grain)
+    folder = PartitionFolder(storage, dataset.name, found)
+    try:
+        version = publish(folder, run_id, dataset.keep_versions)
+    except (InputError, UsageError, RefusedError) as error:
+        raise AirflowFailException(str(error)) from error
+    _LOG.info("%s: version %d is published: %s rows", folder, version.number, f"{version.rows:,}")
+    events = context["outlet_events"]
+    events[partitions_asset(dataset, dataset.grain)].add_partitions(found.key)
+    for grain in dataset.rollups:
+        days = list(_days_for_rollup(dataset, storage, Partition.holding(found.start, grain)))
+        events[days_asset(dataset, grain)].add_partitions(days)
+    if dataset.bigquery:
+        context["ti"].xcom_push(
+            key=BIGQUERY_LOADS, value=load_jobs(dataset, folder, version, dataset.bigquery)
+        )
+
+
+def _days_for_rollup(dataset: Dataset, storage: str, period: Partition) -> Iterator[str]:
+    """Yield the keys of a period's days that are there, or do not have to be.
+
+    All of them, and not only the day that was just published: a period whose rollup has run needs
+    to be told of all its days again, for the rollup to run again.
+    """
+    from beam_jobs.partition_store import published  # noqa: PLC0415
+
+    parts = period.parts(dataset.grain)
+    there = {
+        found.key
+        for found, _ in published(storage, dataset.name, dataset.grain, parts[0], parts[-1])
+    }
+    first = dataset.first_partition.start
+    for day in period.parts("day"):
+        of_day = day.parts(dataset.grain)
+        if all(part.key in there or part.start < first for part in of_day):
+            yield day.key
+
+
+def discard_run(path: Path, storage: str, partition: str, run_id: str) -> None:
+    """The task `clean_up`, a teardown: deletes what a run wrote that is not published.
+
+    What failed its audit stays, to be looked at, until a later run of the partition is published.
+    """
+    from beam_jobs.audit import audit_failed  # noqa: PLC0415
+    from beam_jobs.partition_store import PartitionFolder, discard  # noqa: PLC0415
+
+    dataset = load_dataset(path)
+    folder = PartitionFolder(storage, dataset.name, Partition.parse(partition, dataset.grain))
+    if audit_failed(folder, run_id):
+        _LOG.warning("The results are kept, to be looked at: %s", folder.run(run_id))
+    elif not discard(folder, run_id):
+        _LOG.info("Run %s is published", run_id)
+
+
+def roll_up_partitions(
+    context: Context, path: Path, storage: str, grain: Grain, partition: str
+) -> None:
+    """The task `roll_up`: merges the states of a period's partitions.
+
+    Raises:
+        AirflowFailException: They cannot be merged; the message says which to compute again.
+    """
+    from beam_jobs.roll_up import roll_up  # noqa: PLC0415
+    from beam_jobs.rollups import RollupRefusedError  # noqa: PLC0415
+
+    dataset = load_dataset(path)
+    period = Partition.parse(partition, grain)
+    run_id = attempt_id(context["dag_run"].run_id, context["ti"].try_number)
+    try:
+        roll_up(dataset, storage, period, run_id)
+    except (InputError, UsageError, RollupRefusedError) as error:
+        raise AirflowFailException(str(error)) from error
+    context["outlet_events"][partitions_asset(dataset, grain)].add_partitions(period.key)
