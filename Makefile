@@ -1,6 +1,7 @@
 # Tallyflow's commands; `make` alone lists them. .venv is made, or brought up to date, when needed.
 #   PYTHON=python3.12   the Python to make .venv with, 3.11 to 3.13
 #   DATE=2013-07-04     the day that `make demo` aggregates
+#   PORT=8080           where `make dev` serves Airflow
 #   SCALE=10 CASES=tpch_q1_csv,stations ROUNDS=3   what `make bench` measures; SCALE=0.01 is quick
 
 SHELL := /bin/bash
@@ -8,6 +9,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 DATE ?= 2013-01-01
+PORT ?= 8080
 SCALE ?= 1
 CASES ?=
 ROUNDS ?= 3
@@ -15,13 +17,16 @@ BIN := .venv/bin
 # Makes the jobs importable also for processes that Airflow starts in another folder.
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help demo test check bench lock package clean
+.PHONY: help demo dev test check bench lock package clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
-demo: check ## Run the daily DAG on a day of real flights and show the results
+demo: check ## Run the daily DAG for a day of real flights on the local cloud and show the results
 	@$(BIN)/python -m demo.run_demo --date '$(DATE)'
+
+dev: check ## Run the local cloud and all of Airflow until Ctrl-C
+	@exec $(BIN)/python -m demo.run_dev --port '$(PORT)'
 
 test: .venv/installed ## Check style and types and run all tests
 	$(BIN)/ruff check
@@ -48,7 +53,7 @@ package: ## Build the wheel of beam_jobs, for the workers on Dataflow, into dist
 
 clean: ## Remove caches, builds and Airflow's own files; keeps .venv and data/
 	@rm -rf .tallyflow build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	@find beam_jobs benchmarks dags demo plugins tests -name __pycache__ -prune -exec rm -rf {} +
+	@find beam_jobs benchmarks dags demo local_cloud plugins tests -name __pycache__ -prune -exec rm -rf {} +
 
 # Touched last: an installation that was interrupted is taken up again.
 .venv/installed: requirements.txt

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
-from datetime import date
 from pathlib import Path
 
 from beam_jobs import options
 from beam_jobs.dataset_fields import check_lookup_name
+from beam_jobs.errors import UsageError
 from beam_jobs.format_options import add_format_options
 from beam_jobs.formats import OPTION_FORMATS
+from beam_jobs.partition_folder import run_id_of
 
 _EXAMPLES = """
 examples:
@@ -26,8 +27,9 @@ examples:
   # join a small file
   python -m beam_jobs.aggregate_files --input 'flights/*.csv' --lookup airlines=airlines.csv \\
     --query 'SELECT name, count(*) AS n FROM input JOIN airlines USING (carrier) GROUP BY name'
-  # all aggregates of a dataset for one day, as its DAG runs them
+  # all aggregates of a dataset for one day, audited and published; and a look at them
   python -m beam_jobs.aggregate_files --dataset dags/datasets/flights.yaml --date 2013-01-01
+  python -m beam_jobs.show flights by_origin --date 2013-01-01
 
 the query:
   One SELECT that aggregates the table input, in DuckDB's SQL. Its columns are those of the files,
@@ -46,7 +48,22 @@ def build_parser() -> argparse.ArgumentParser:
     _add_query_options(parser)
     dataset = parser.add_argument_group("a dataset")
     dataset.add_argument("--dataset", metavar="FILE", type=Path, help="the dataset's YAML file")
-    dataset.add_argument("--date", metavar="YYYY-MM-DD", type=_iso_date, help="the partition")
+    dataset.add_argument(
+        "--date", metavar="KEY", help="the partition: 2013-01-31, or 2013-01-31T05 if it is an hour"
+    )
+    dataset.add_argument(
+        "--run_id",
+        metavar="NAME",
+        type=_run_id,
+        help="a name of this run that no other run of the partition has, which names its folder, "
+        "too (default: a new one)",
+    )
+    dataset.add_argument(
+        "--stage_only",
+        action="store_true",
+        help="write the results into the run's folder, but do not audit and publish them; "
+        "beam_jobs.partitions does",
+    )
     dataset.add_argument(
         "--storage",
         type=options.path,
@@ -83,8 +100,7 @@ def _add_query_options(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=options.path,
         metavar="PATH",
-        help="write the result to this .csv, .jsonl or .parquet file, in place of printing it; "
-        "with --dataset: the folder of the results (default: ROOT/results/<dataset>/date=<date>)",
+        help="write the result to this .csv, .jsonl or .parquet file, in place of printing it",
     )
     query.add_argument(
         "--states",
@@ -118,7 +134,7 @@ def _add_report_options(parser: argparse.ArgumentParser) -> None:
         "--report",
         type=options.path,
         metavar="PATH",
-        help="write the run report to this .json file; of a dataset it is report.json, beside the "
+        help="write the run report to this .json file; a dataset's is report.json, beside its "
         "results",
     )
 
@@ -133,14 +149,11 @@ def _lookup(text: str) -> tuple[str, str]:
         raise argparse.ArgumentTypeError(f"{name!r} {error}") from error
 
 
-def _iso_date(text: str) -> date:
+def _run_id(text: str) -> str:
     try:
-        found = date.fromisoformat(text)
-    except ValueError:
-        found = None
-    if found is None or found.isoformat() != text:  # 20130131 is a date of ISO 8601, too
-        raise argparse.ArgumentTypeError(f"{text!r} is not a date like 2013-01-31")
-    return found
+        return run_id_of(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def parse_args(argv: Sequence[str]) -> options.Arguments:
@@ -159,9 +172,9 @@ def parse_args(argv: Sequence[str]) -> options.Arguments:
     if job.date is None:
         parser.error("--dataset needs --date, the partition to compute")
     of_dataset = ("query", "lookup", "format", *OPTION_FORMATS, "max_rejects", "on_drift")
-    for name in (*of_dataset, "states", "report"):
+    for name in (*of_dataset, "output", "states", "report"):
         if getattr(job, name) is not None:
-            said = "whose file says it" if name in of_dataset else "which has it with the results"
+            said = "whose file says it" if name in of_dataset else "whose runs have folders"
             parser.error(f"--{name} does not go with --dataset, {said}")
     if job.profile:
         parser.error("--profile does not go with --dataset, whose file says it")
@@ -171,8 +184,9 @@ def parse_args(argv: Sequence[str]) -> options.Arguments:
 def _check_query(parser: argparse.ArgumentParser, job: argparse.Namespace) -> None:
     if job.input is None or job.query is None:
         parser.error("give --input and --query, or --dataset and --date")
-    if job.date is not None:
-        parser.error("--date goes with --dataset")
+    for name in ("date", "run_id", "stage_only"):
+        if getattr(job, name):
+            parser.error(f"--{name} goes with --dataset")
     names = [name.lower() for name, _ in job.lookup or ()]
     if twice := next((name for name in names if names.count(name) > 1), None):
         parser.error(f"--lookup {twice}: two tables have this name")

@@ -13,15 +13,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from beam_jobs.casts import can_be_read, is_type
+from beam_jobs.check_conditions import parse_condition
+from beam_jobs.check_types import check_types
 from beam_jobs.csv_layout import checked
 from beam_jobs.dataset import DatasetError, dataset_files, line_of, load_dataset
-from beam_jobs.dataset_model import Dataset
 from beam_jobs.dataset import render_problem as render
+from beam_jobs.dataset_model import Dataset
 from beam_jobs.dataset_schema import render_schema
 from beam_jobs.errors import QueryError, UsageError
 from beam_jobs.files import content_ending
 from beam_jobs.formats import ENDINGS, FormatName
-from beam_jobs.layout import Layout
+from beam_jobs.layout import FILENAME, Layout
 from beam_jobs.partition_paths import path_columns
 from beam_jobs.sql import parse_query, plan_query
 from beam_jobs.yaml_document import FieldPath, Problem
@@ -140,21 +142,38 @@ def _type_problems(path: Path, dataset: Dataset) -> Iterator[Problem]:
 
 
 def _query_problems(path: Path, dataset: Dataset) -> Iterator[Problem]:
-    columns = dataset.columns
-    if _format(dataset) == "text":
-        columns = {"line": "VARCHAR"}
+    columns = _input_columns(dataset)
+    results = {}
     for name, aggregate in dataset.aggregates.items():
         try:
             query = parse_query(aggregate.query, list(dataset.lookups))
             # The columns of a lookup table are known when it is read.
             if columns is not None and not query.lookups:
-                in_path = path_columns([dataset.input_pattern(dataset.first_partition)])
-                layout = Layout(_format(dataset), columns, in_path)
-                plan_query(aggregate.query, layout.input_columns)
+                results[name] = plan_query(aggregate.query, columns).result
         except QueryError as error:
-            field: FieldPath = ("aggregates", name, "query")
-            text = " ".join(error.problem.split())
-            yield Problem(line_of(path, field, error.position), field, text)
+            yield _problem(path, ("aggregates", name, "query"), error)
+    if columns is not None and FILENAME not in (dataset.columns or {}):
+        del columns[FILENAME]  # The profile has only what is in the files and in their paths.
+    for name, check in dataset.checks.items():
+        try:
+            condition = parse_condition(check.condition, dataset.aggregates)
+            check_types(condition, columns, results, has_profile=dataset.profile)
+        except QueryError as error:
+            yield _problem(path, ("checks", name, "condition"), error)
+
+
+def _input_columns(dataset: Dataset) -> dict[str, str] | None:
+    """Return name and type of the columns of ``input``, None if they are not declared."""
+    columns = {"line": "VARCHAR"} if _format(dataset) == "text" else dataset.columns
+    if columns is None:
+        return None
+    in_path = path_columns([dataset.input_pattern(dataset.first_partition)])
+    return Layout(_format(dataset), columns, in_path).input_columns
+
+
+def _problem(path: Path, field: FieldPath, error: QueryError) -> Problem:
+    text = " ".join(error.problem.split())
+    return Problem(line_of(path, field, error.position), field, text)
 
 
 if __name__ == "__main__":

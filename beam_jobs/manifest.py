@@ -30,12 +30,9 @@ class PublishedAggregate(_Model):
     fingerprint: str = Field(description="Of the query and of the types of what it reads.")
 
 
-class Version(_Model):
-    """One complete result of a partition. Paths are relative to the partition's folder."""
+class Contents(_Model):
+    """What a run has to publish. Paths are relative to the partition's folder."""
 
-    number: int = Field(description="Counts the publications of the partition, from 1.")
-    run_id: str
-    published: datetime.datetime
     rows: int = Field(description="Records that were aggregated.")
     aggregates: Mapping[str, PublishedAggregate]
     report: str = Field(description="The run report.")
@@ -43,6 +40,55 @@ class Version(_Model):
         default={},
         description="Of a rollup: the run id of each partition that it was computed from, by key.",
     )
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All files that it names."""
+        found = [self.report]
+        for aggregate in self.aggregates.values():
+            found += [aggregate.result, *aggregate.states]
+        return tuple(found)
+
+
+class Version(Contents):
+    """One complete result of a partition."""
+
+    number: int = Field(description="Counts the publications of the partition, from 1.")
+    run_id: str
+    published: datetime.datetime
+
+
+class Begun(_Model):
+    """What a run writes into its folder before anything else."""
+
+    dataset: str
+    partition: str
+    run_id: str
+    began: datetime.datetime
+    base: int = Field(
+        description="The newest version of the partition when the run began, 0 for none: it may "
+        "replace that one, and no other."
+    )
+
+    def to_json(self) -> str:
+        """The document."""
+        return self.model_dump_json(indent=1) + "\n"
+
+    @classmethod
+    def of_json(cls, text: str | bytes, path: str) -> Self:
+        """Reads the document.
+
+        Args:
+            text: The JSON document.
+            path: Where it is from, for errors.
+
+        Raises:
+            InputError: It is none.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise InputError(f"{path}: does not say how a run began: {error}") from error
 
 
 class Manifest(_Model):
@@ -64,6 +110,28 @@ class Manifest(_Model):
     def version(self) -> Version:
         """The version that readers see."""
         return next(one for one in self.versions if one.number == self.current)
+
+    @property
+    def newest(self) -> int:
+        """Number of the version that was published last; another is current after a restore."""
+        return max(one.number for one in self.versions)
+
+    def of_run(self, run_id: str) -> Version | None:
+        """The kept version that a run published."""
+        return next((one for one in self.versions if one.run_id == run_id), None)
+
+    def followed_by(self, version: Version, keep: int) -> Self:
+        """The manifest that publishes one more version.
+
+        Args:
+            version: The new one.
+            keep: How many versions to keep, at least one: beside the new one the one that it
+                replaces, and then the newest.
+        """
+        others = sorted(self.versions, key=lambda one: (one.number == self.current, one.number))
+        kept = [version, *reversed(others)][: max(1, keep)]
+        kept.sort(key=lambda one: -one.number)
+        return self.model_copy(update={"current": version.number, "versions": tuple(kept)})
 
     def to_json(self) -> str:
         """The manifest as a JSON document."""

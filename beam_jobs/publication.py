@@ -49,8 +49,8 @@ class StagedFile:
     """A file that waits until all results of the run are complete.
 
     Attributes:
-        staged: Where it waits.
-        path: Where it is published.
+        staged: Where it waits: at its path, if nobody reads there before all are complete.
+        path: Where it belongs.
     """
 
     staged: str
@@ -153,7 +153,7 @@ class Publication:
     def publish(
         self, rows: Mapping[int, int], profile: Profile | None, findings: Findings
     ) -> list[str]:
-        """Publish the staged results of all queries, unless the findings forbid it.
+        """Put the staged results of all queries in their places, unless the findings forbid it.
 
         Args:
             rows: Of each query's result, by the query's number.
@@ -173,7 +173,8 @@ class Publication:
         if problem is None:
             for target in self.targets:
                 for file in target.files:
-                    move_file(file.staged, file.path)
+                    if file.staged != file.path:
+                        move_file(file.staged, file.path)
         if self.report_path is not None:
             _write(self._report(rows, profile, findings, problem).to_json(), self.report_path)
         if problem is not None:
@@ -181,7 +182,7 @@ class Publication:
         return [target.result.path for target in self.targets]
 
     def _problem(self, findings: Findings) -> str | None:
-        """Return why nothing may be published."""
+        """Return why there is to be no result."""
         if findings.reject_count > self.max_rejects:
             return self._too_many(findings)
         if self.fails_on_drift and (findings.missing or findings.ignored):
@@ -216,7 +217,7 @@ class Publication:
             **dict(self.launch),
             finished=finished,
             seconds=round((finished - self.launch.started).total_seconds(), 3),
-            published=problem is None,
+            complete=problem is None,
             problem=problem,
             rows=findings.rows,
             rejects=Rejects(

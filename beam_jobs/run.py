@@ -12,9 +12,8 @@ import platform
 import re
 import tempfile
 import time
-import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import duckdb
 
@@ -24,10 +23,20 @@ from beam_jobs.files import InputFile, delete_file
 from beam_jobs.layout import FILENAME, Layout
 from beam_jobs.lookups import Lookup
 from beam_jobs.options import LOCAL_RUNNER
+from beam_jobs.partition import Partition
+from beam_jobs.partition_folder import new_run_id
 from beam_jobs.parts import Share, share_out
 from beam_jobs.profile import profile_plan
 from beam_jobs.publication import Publication, StagedFile, Target
-from beam_jobs.run_report import Columns, FileRead, Inputs, Launch, LookupRead, Versions
+from beam_jobs.run_report import (
+    Changes,
+    Columns,
+    FileRead,
+    Inputs,
+    Launch,
+    LookupRead,
+    Versions,
+)
 from beam_jobs.sql import Plan
 from beam_jobs.sql.functions import APPROXIMATE
 from beam_jobs.states_files import paths as states_paths
@@ -79,10 +88,12 @@ class Run:
         files: The files to read, fixed for the run.
         layout: How they are read.
         outputs: The queries.
+        run_id: Of the run.
         lookups: The tables that they may join.
         has_profile: Whether the columns are profiled.
         dataset: Name of the dataset; None for a query by itself.
-        partition: Its date.
+        partition: Its partition.
+        changes: How the files differ from those of what is published of the partition.
         rejects_path: Where the rejects go; None for nowhere.
         report_path: Where the run report goes; None for nowhere.
         max_rejects: How many rejects are allowed.
@@ -93,10 +104,12 @@ class Run:
     files: Sequence[InputFile]
     layout: Layout
     outputs: Sequence[Output]
+    run_id: str = field(default_factory=new_run_id)
     lookups: Sequence[Lookup] = ()
     has_profile: bool = False
     dataset: str | None = None
-    partition: str | None = None
+    partition: Partition | None = None
+    changes: Changes | None = None
     rejects_path: str | None = None
     report_path: str | None = None
     max_rejects: int = 0
@@ -134,12 +147,14 @@ class Run:
     def shares(self) -> list[Share]:
         """Return what each worker reads at a time.
 
-        The shares of a later date have greater numbers, so that states merge in the order of days.
+        The shares of a later partition have greater numbers, so that states merge in the order of
+        time.
         """
         shares = share_out(self.files, splittable=self.layout.splittable)
         if self.partition is None:
             return shares
-        first = datetime.date.fromisoformat(self.partition).toordinal() << _SHARE_BITS
+        hours = (self.partition.start - datetime.datetime.min) // datetime.timedelta(hours=1)  # noqa: DTZ901
+        first = hours << _SHARE_BITS
         return [replace(share, number=first + share.number) for share in shares]
 
 
@@ -163,10 +178,9 @@ def run(work: Run, runner: str, beam_arguments: Sequence[str]) -> None:
     # tells how the job goes, and the job's id, which Airflow reads.
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL if local else logging.INFO)
     options = PipelineOptions(list(beam_arguments), runner=_LOCAL_RUNNER_CLASS if local else runner)
-    run_id = uuid.uuid4().hex[:12]
     publication = Publication(
-        targets=[_target(output, run_id) for output in work.outputs],
-        launch=_launch(work, run_id, beam.__version__),
+        targets=[_target(work, output) for output in work.outputs],
+        launch=_launch(work, beam.__version__),
         max_rejects=work.max_rejects,
         fails_on_drift=work.fails_on_drift,
         rejects_path=work.rejects_path,
@@ -174,7 +188,7 @@ def run(work: Run, runner: str, beam_arguments: Sequence[str]) -> None:
     )
     staged = [file.staged for target in publication.targets for file in target.files]
     shown = progress.showing(work.bytes) if local else contextlib.nullcontext()
-    with _one_scratch_folder(), _cleared(staged), _worker_errors(), shown:
+    with _one_scratch_folder(), _cleared(staged, local=local), _worker_errors(), shown:
         pipeline = beam.Pipeline(options=options)
         _ = (
             pipeline
@@ -203,19 +217,22 @@ def run(work: Run, runner: str, beam_arguments: Sequence[str]) -> None:
     )
 
 
-def _target(output: Output, run_id: str) -> Target:
+def _target(work: Run, output: Output) -> Target:
     result, *states = (
-        StagedFile(_staged(path, run_id), path) for path in (output.path, *output.states_paths)
+        # Nobody reads in the folder of a dataset's run before a manifest says so.
+        StagedFile(path if work.dataset else _staged(path, work.run_id), path)
+        for path in (output.path, *output.states_paths)
     )
     return Target(output.name, output.plan, result, tuple(states), output.is_printed)
 
 
-def _file_read(file: InputFile) -> FileRead:
+def file_read(file: InputFile) -> FileRead:
+    """Return what a report says of a file."""
     modified = file.modified and datetime.datetime.fromtimestamp(file.modified, datetime.UTC)
     return FileRead(path=file.path, bytes=file.size, modified=modified or None)
 
 
-def _launch(work: Run, run_id: str, beam_version: str) -> Launch:
+def _launch(work: Run, beam_version: str) -> Launch:
     """Return what the run report says of a run before it begins."""
     return Launch(
         versions=Versions(
@@ -224,18 +241,19 @@ def _launch(work: Run, run_id: str, beam_version: str) -> Launch:
             beam=beam_version,
             python=platform.python_version(),
         ),
-        run_id=run_id,
+        run_id=work.run_id,
         dataset=work.dataset,
-        partition=work.partition,
+        partition=work.partition and work.partition.key,
         started=datetime.datetime.now(datetime.UTC),
         inputs=Inputs(
             pattern=work.pattern,
             number=len(work.files),
             bytes=work.bytes,
-            files=tuple(map(_file_read, work.files)),
+            files=tuple(map(file_read, work.files)),
+            since=work.changes,
         ),
         lookups=tuple(
-            LookupRead(name=lookup.name, **dict(_file_read(lookup.file))) for lookup in work.joined
+            LookupRead(name=lookup.name, **dict(file_read(lookup.file))) for lookup in work.joined
         ),
         layout=Columns(
             format=work.layout.name,
@@ -283,11 +301,13 @@ def _without_collecting() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _cleared(staged: Sequence[str]) -> Iterator[None]:
-    """Delete what a failed run leaves staged."""
+def _cleared(staged: Sequence[str], *, local: bool) -> Iterator[None]:
+    """Delete what a failed run leaves staged; one elsewhere goes on if this process is ended."""
     try:
         yield
-    except BaseException:
+    except BaseException as error:
+        if not local and not isinstance(error, Exception):
+            raise
         for path in staged:
             with contextlib.suppress(TallyflowError):
                 delete_file(path)

@@ -1,4 +1,4 @@
-"""The run report: one JSON document that says what a run read, found and published.
+"""The run report: one JSON document that says what a run read, found and computed.
 
 Whoever shows or checks a run reads it, DAG files too: nothing heavy is imported here.
 """
@@ -45,6 +45,22 @@ class LookupRead(FileRead):
     name: str
 
 
+class FileChange(FileRead):
+    """A file that is not what it was when another run read it."""
+
+    bytes_before: int
+    modified_before: datetime.datetime | None
+
+
+class Changes(_Model):
+    """How the files of a run differ from those of what was published when it began."""
+
+    version: int = Field(description="The version that was published then.")
+    late: tuple[FileRead, ...] = Field(description="Files that it was not computed from.")
+    changed: tuple[FileChange, ...] = Field(description="Files of another size, or changed since.")
+    gone: tuple[FileRead, ...] = Field(description="Files that are not there any more.")
+
+
 class Inputs(_Model):
     """The files of the run, fixed before it began."""
 
@@ -52,6 +68,11 @@ class Inputs(_Model):
     number: int
     bytes: int = Field(description="Of all files together, as they are stored.")
     files: tuple[FileRead, ...] = Field(description="In the order of their paths.")
+    since: Changes | None = Field(
+        default=None,
+        description="What differs from the version that was published when the run began; null "
+        "if there was none.",
+    )
 
 
 class Columns(_Model):
@@ -79,7 +100,7 @@ class Rejects(_Model):
     """The records that could not be read."""
 
     count: int
-    limit: int = Field(description="More than these, and nothing is published.")
+    limit: int = Field(description="More than these, and there is no result.")
     path: str | None = Field(description="Where they are kept, if there are any.")
     first: tuple[RejectFound, ...] = Field(description="The first ten, by file and line.")
 
@@ -160,7 +181,7 @@ class Launch(_Model):
     versions: Versions
     run_id: str
     dataset: str | None = Field(description="Null for a query given on the command line.")
-    partition: str | None = Field(description="The date of the dataset's partition.")
+    partition: str | None = Field(description="Key of the dataset's partition.")
     started: datetime.datetime
     inputs: Inputs
     lookups: tuple[LookupRead, ...]
@@ -168,12 +189,12 @@ class Launch(_Model):
 
 
 class RunReport(Launch):
-    """What a run read, found and published."""
+    """What a run read, found and computed."""
 
     finished: datetime.datetime
     seconds: float
-    published: bool
-    problem: str | None = Field(description="Why nothing was published.")
+    complete: bool = Field(description="Whether there are results to publish.")
+    problem: str | None = Field(description="Why there are none.")
     rows: int = Field(description="Records that were aggregated.")
     rejects: Rejects
     drift: Drift

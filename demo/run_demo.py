@@ -1,4 +1,4 @@
-"""Runs the DAG `flights_daily` for one day through Airflow and shows what came out."""
+"""Runs the DAG `flights_daily` for one day on the local cloud and shows what came out."""
 
 from __future__ import annotations
 
@@ -6,24 +6,26 @@ import argparse
 import datetime
 import importlib.metadata
 import json
-import os
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
-import duckdb
-
+from beam_jobs.dataset import load_dataset
 from demo.lay_out_flights import lay_out_flights
+from demo.local_airflow import ROOT, airflow_environment
+from demo.on_local_cloud import BUCKET, bucket_of, started_cloud, tallyflow_settings, upload_flights
+from local_cloud import LocalCloud
 
-ROOT = Path(__file__).resolve().parents[1]
-STORAGE = ROOT / "data"
+# The same files in a folder, for the commands that the README and this demo propose.
+FOLDER = ROOT / "data"
 AIRFLOW_HOME = ROOT / ".tallyflow" / "airflow"
+CLOUD = ROOT / ".tallyflow" / "cloud"
 LOG = ROOT / ".tallyflow" / "demo.log"
 
 TRY_NEXT = """\
 What to try next:
   make demo DATE=2013-07-04
+  make dev     # the local cloud and all of Airflow, to click through
   .venv/bin/python -m beam_jobs.count_elements --input 'data/flights/date=2013-01-*/*.csv' --by file
   .venv/bin/python -m beam_jobs.aggregate_files --input 'data/flights/date=2013-01-*/*.csv' \\
       --query 'SELECT dest, count(*) AS flights FROM input GROUP BY ALL ORDER BY 2 DESC LIMIT 5'
@@ -31,59 +33,43 @@ What to try next:
 """
 
 
-def airflow_environment(home: Path, storage: Path) -> dict[str, str]:
-    """The variables for an Airflow with this repository's DAGs and a database of its own.
-
-    Settings of the user's own Airflow and Tallyflow are left out: the demo runs on this machine.
-    """
-    inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("AIRFLOW_", "TALLYFLOW_"))
-    }
-    return inherited | {
-        "AIRFLOW_HOME": str(home),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
-        "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "1",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
-        # Airflow puts the folders of DAGs and plugins on the path, but not that of beam_jobs.
-        "PYTHONPATH": str(ROOT),
-        "TALLYFLOW_STORAGE": str(storage),
-    }
+def run_dag(environment: dict[str, str], date: str) -> None:
+    """Runs all tasks of the DAG for a day; ends the demo if one fails."""
+    migrated = AIRFLOW_HOME / f"migrated-to-{importlib.metadata.version('apache-airflow')}"
+    if not migrated.exists():
+        print("Preparing Airflow's database", flush=True)
+        _airflow(environment, "db", "migrate")
+        migrated.touch()
+    print(f"Running the DAG flights_daily for {date}; log: {LOG.relative_to(ROOT)}", flush=True)
+    _airflow(environment, "dags", "test", "flights_daily", "--conf", json.dumps({"date": date}))
 
 
-def airflow(*arguments: str) -> None:
-    """Runs a command of Airflow with its output in the log; ends the demo if it fails."""
+def _airflow(environment: dict[str, str], *arguments: str) -> None:
     with LOG.open("a") as log:
         result = subprocess.run(  # noqa: S603
             [sys.executable, "-m", "airflow", *arguments],
-            env=airflow_environment(AIRFLOW_HOME, STORAGE),
+            env=environment,
             stdout=log,
             stderr=subprocess.STDOUT,
             check=False,
         )
     if result.returncode:
         command = shlex.join(["airflow", *arguments])
-        sys.exit(f"{_what_went_wrong()}\n\n{command} failed; all of its log is in {LOG}")
+        lines = LOG.read_text(errors="replace").splitlines()
+        end = "\n".join(lines[-30:])
+        sys.exit(f"{end}\n\n{command} failed; all of its log is in {LOG}")
 
 
-def _what_went_wrong() -> str:
-    """The end of what the last job wrote, or of the log if it did not come to a job."""
-    log = LOG.read_text(errors="replace")
-    # After the job has ended, Airflow logs a long traceback of its own.
-    job, _, _ = log.rpartition("Running command: ")[2].partition("Process exited with return code")
-    return "\n".join(job.splitlines()[-30:])
-
-
-def show_results(date: str) -> None:
-    """Prints each aggregate of the day as a table, with the file that it is in."""
-    results = STORAGE / "results" / "flights" / f"date={date}"
-    for path in sorted(results.glob("*.parquet")):
-        print(f"\n{path.relative_to(ROOT)}")
-        # The folder's name would come as a column `date` otherwise.
-        print(duckdb.read_parquet(str(path), hive_partitioning=False))
+def show_results(environment: dict[str, str], cloud: LocalCloud, date: str) -> None:
+    """Prints the job that ran, and each aggregate of the day, by the command that users have."""
+    print(f"\nThe job on the local Dataflow, with its counters and logs, as {cloud.dataflow_url}/")
+    print("shows it while `make dev` runs. The published results:")
+    for name in load_dataset(ROOT / "dags" / "datasets" / "flights.yaml").aggregates:
+        command = ["-m", "beam_jobs.show", "flights", name, f"--date={date}"]
+        print(f"\n$ python {shlex.join(command)}", flush=True)
+        subprocess.run(  # noqa: S603
+            [sys.executable, *command, f"--storage=gs://{BUCKET}"], env=environment, check=True
+        )
 
 
 def main() -> None:
@@ -94,18 +80,19 @@ def main() -> None:
     if date not in {str(datetime.date(2013, 1, 1) + datetime.timedelta(i)) for i in range(365)}:
         parser.error(f"--date={date}: use a day of 2013 such as 2013-07-04")
 
-    days = lay_out_flights(STORAGE)
-    print(f"{days} days of flights are in {(STORAGE / 'flights').relative_to(ROOT)}/", flush=True)
     AIRFLOW_HOME.mkdir(parents=True, exist_ok=True)
     LOG.unlink(missing_ok=True)
-    migrated = AIRFLOW_HOME / f"migrated-to-{importlib.metadata.version('apache-airflow')}"
-    if not migrated.exists():
-        print("Preparing Airflow's database", flush=True)
-        airflow("db", "migrate")
-        migrated.touch()
-    print(f"Running the DAG flights_daily for {date}; log: {LOG.relative_to(ROOT)}", flush=True)
-    airflow("dags", "test", "flights_daily", "--conf", json.dumps({"date": date}))
-    show_results(date)
+    lay_out_flights(FOLDER)
+    with started_cloud(CLOUD) as cloud:
+        count = upload_flights(bucket_of(cloud))
+        print(f"{count} days of flights are in gs://{BUCKET}/flights/", flush=True)
+        environment = {
+            **airflow_environment(AIRFLOW_HOME, f"gs://{BUCKET}"),
+            **cloud.environment,
+            **tallyflow_settings(cloud),
+        }
+        run_dag(environment, date)
+        show_results(environment, cloud, date)
     print(TRY_NEXT, end="")
 
 

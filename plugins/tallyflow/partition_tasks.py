@@ -24,6 +24,7 @@ from tallyflow.runs import refuse_unknown_fields
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from airflow.sdk.types import OutletEventAccessorsProtocol, RuntimeTaskInstanceProtocol
 
 _LOG = logging.getLogger(__name__)
 
@@ -95,9 +96,17 @@ def audit_partition(path: Path, storage: str, partition: str, run_id: str) -> No
 
 
 def publish_partition(
-    context: Context, path: Path, storage: str, partition: str, run_id: str
+    path: Path,
+    storage: str,
+    partition: str,
+    run_id: str,
+    *,
+    ti: RuntimeTaskInstanceProtocol,
+    outlet_events: OutletEventAccessorsProtocol,
 ) -> None:
     """The task `publish`: makes the run's results visible, and tells those who wait for them.
+
+    The last two arguments are Airflow's own, which it passes by their names.
 
     Raises:
         AirflowFailException: Another run of the partition was published in the meantime.
@@ -113,15 +122,13 @@ def publish_partition(
     except (InputError, UsageError, RefusedError) as error:
         raise AirflowFailException(str(error)) from error
     _LOG.info("%s: version %d is published: %s rows", folder, version.number, f"{version.rows:,}")
-    events = context["outlet_events"]
-    events[partitions_asset(dataset, dataset.grain)].add_partitions(found.key)
+    outlet_events[partitions_asset(dataset, dataset.grain)].add_partitions(found.key)
     for grain in dataset.rollups:
         days = list(_days_for_rollup(dataset, storage, Partition.holding(found.start, grain)))
-        events[days_asset(dataset, grain)].add_partitions(days)
+        outlet_events[days_asset(dataset, grain)].add_partitions(days)
     if dataset.bigquery:
-        context["ti"].xcom_push(
-            key=BIGQUERY_LOADS, value=load_jobs(dataset, folder, version, dataset.bigquery)
-        )
+        loads = load_jobs(dataset, folder, version, dataset.bigquery)
+        ti.xcom_push(key=BIGQUERY_LOADS, value=loads)
 
 
 def _days_for_rollup(dataset: Dataset, storage: str, period: Partition) -> Iterator[str]:
@@ -161,9 +168,17 @@ def discard_run(path: Path, storage: str, partition: str, run_id: str) -> None:
 
 
 def roll_up_partitions(
-    context: Context, path: Path, storage: str, grain: Grain, partition: str
+    path: Path,
+    storage: str,
+    grain: Grain,
+    partition: str,
+    *,
+    ti: RuntimeTaskInstanceProtocol,
+    outlet_events: OutletEventAccessorsProtocol,
 ) -> None:
     """The task `roll_up`: merges the states of a period's partitions.
+
+    The last two arguments are Airflow's own, which it passes by their names.
 
     Raises:
         AirflowFailException: They cannot be merged; the message says which to compute again.
@@ -173,9 +188,9 @@ def roll_up_partitions(
 
     dataset = load_dataset(path)
     period = Partition.parse(partition, grain)
-    run_id = attempt_id(context["dag_run"].run_id, context["ti"].try_number)
+    run_id = attempt_id(ti.run_id, ti.try_number)
     try:
         roll_up(dataset, storage, period, run_id)
     except (InputError, UsageError, RollupRefusedError) as error:
         raise AirflowFailException(str(error)) from error
-    context["outlet_events"][partitions_asset(dataset, grain)].add_partitions(period.key)
+    outlet_events[partitions_asset(dataset, grain)].add_partitions(period.key)

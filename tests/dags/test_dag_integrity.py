@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from beam_jobs.dataset import dataset_files, load_dataset
-from demo.run_demo import ROOT, airflow_environment
+from demo.local_airflow import ROOT, airflow_environment
 
 if TYPE_CHECKING:
     from tests.dags.describe_dags import DagDescription, Description, Run
@@ -119,7 +119,7 @@ def describe(
     dags: Path = ROOT / "dags",
 ) -> Description:
     """Describes a DAG folder in a process without a database, which any use of one would end."""
-    environment = airflow_environment(home, Path(STORAGE)) | {
+    environment = airflow_environment(home, STORAGE) | {
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/no-such-folder/airflow.db",
     }

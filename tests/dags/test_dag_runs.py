@@ -9,8 +9,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from beam_jobs.partition import Partition
+from beam_jobs.partition_folder import PartitionFolder, read_manifest
 from demo.lay_out_flights import days
-from demo.run_demo import airflow_environment
+from demo.local_airflow import airflow_environment
 
 Airflow = Callable[..., str]
 
@@ -34,7 +36,7 @@ def airflow(storage: Path, tmp_path_factory: pytest.TempPathFactory) -> Airflow:
     def run(*arguments: str) -> str:
         result = subprocess.run(
             [sys.executable, "-m", "airflow", *arguments],
-            env=airflow_environment(home, storage),
+            env=airflow_environment(home, str(storage)),
             cwd=home,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -54,10 +56,14 @@ def test_the_daily_dag_writes_each_aggregate_of_its_partition(
     # Run by hand on the second, its data interval is the last complete day: the first.
     airflow("dags", "test", "flights_daily", "2013-01-02")
 
-    results = storage / "results" / "flights" / "date=2013-01-01"
-    assert {path.name for path in results.iterdir()} >= {"by_origin.parquet", "by_carrier.parquet"}
+    folder = PartitionFolder(str(storage), "flights", Partition.parse("2013-01-01", "day"))
+    found = read_manifest(folder)
+    assert found is not None
+    aggregates = found.manifest.version.aggregates
+    assert set(aggregates) >= {"by_origin", "by_carrier"}
+    result = f"{folder.path}/{aggregates['by_origin'].result}"
     counted = duckdb.execute(
-        f"SELECT origin, flights, cancelled FROM '{results}/by_origin.parquet' ORDER BY origin"
+        f"SELECT origin, flights, cancelled FROM '{result}' ORDER BY origin"
     ).fetchall()
     file = storage / "flights" / "date=2013-01-01" / "flights.csv"
     expected = duckdb.execute(

@@ -145,17 +145,15 @@ def test_a_dataset_gives_one_file_per_aggregate(flights: Path, tmp_path: Path) -
     storage.mkdir()
     (storage / "flights").symlink_to(flights / "flights")
     arguments = ["--dataset", "flights.yaml", "--date", "2013-01-02", "--storage", str(storage)]
-    aggregate_files.main(arguments)
-    folder = storage / "results" / "flights" / "date=2013-01-02"
+    for run_id in ("r1", "r2"):
+        aggregate_files.main([*arguments, "--run_id", run_id])
+    runs = storage / "results" / "flights" / "date=2013-01-02" / "runs"
     files = ["by_origin.csv", "states/by_origin.parquet", "states/total.parquet", "total.csv"]
-    found = [path for path in folder.rglob("*") if path.is_file()]
-    assert sorted(str(path.relative_to(folder)) for path in found) == sorted(
-        [*files, "report.json"]
-    )
-    assert (folder / "total.csv").read_text() == "date,flights\n2013-01-02,943\n"
-    before = {name: (folder / name).read_bytes() for name in files}
-    aggregate_files.main(arguments)
-    assert {name: (folder / name).read_bytes() for name in files} == before
+    found = [str(path.relative_to(runs / "r1")) for path in (runs / "r1").rglob("*.*")]
+    assert sorted(found) == sorted([*files, "audit.json", "report.json", "run.json"])
+    assert (runs / "r1/total.csv").read_text() == "date,flights\n2013-01-02,943\n"
+    for name in files:
+        assert (runs / "r2" / name).read_bytes() == (runs / "r1" / name).read_bytes()
 
 
 # -- counting ------------------------------------------------------------------------------------
@@ -383,7 +381,6 @@ def test_an_unwritable_output_is_named(tmp_path: Path) -> None:
     [
         (["--input", "x"], "give --input and --query, or --dataset and --date"),
         (["--dataset", "d.yaml"], "--dataset needs --date"),
-        (["--dataset", "d.yaml", "--date", "2013-13-01"], "'2013-13-01' is not a date"),
         (["--dataset", "d.yaml", "--date", "2013-01-01", "--query", "x"], "--query does not go"),
         (["--input", "x", *COUNT, "--date", "2013-01-01"], "--date goes with --dataset"),
         (["--input", "x", *COUNT, "--max_rejects", "-1"], "is not a number from 0"),
@@ -392,7 +389,9 @@ def test_an_unwritable_output_is_named(tmp_path: Path) -> None:
         (["--input", "s3://b/x.csv", *COUNT], "is neither a local path nor gs://bucket"),
         (["--input", "x", *COUNT, "--output", "file:///x.csv"], "is neither a local path nor"),
         (["--input", "x", *COUNT, "--output", "gs://bucket.csv"], "names a bucket"),
-        (["--dataset", "d.yaml", "--date", "20130101"], "'20130101' is not a date like"),
+        (["--input", "x", *COUNT, "--stage_only"], "--stage_only goes with --dataset"),
+        (["--input", "x", *COUNT, "--run_id", "r"], "--run_id goes with --dataset"),
+        (["--dataset", "d.yaml", "--date", "2013-01-01", "--run_id", "a/b"], "no name of a run"),
         (["--input", "x", *COUNT, "--columns", "a INTEGR"], "--columns"),
         (["--input", "x", *COUNT, "--ouput", "y"], "did you mean --output?"),
         (["--input", "x", *COUNT, "--runner", "DataflowRunner"], "--output is needed"),

@@ -18,6 +18,8 @@ import pytest
 
 from beam_jobs import aggregate_files, run, states
 from beam_jobs.errors import InputError, QueryError, UsageError
+from beam_jobs.partition import Partition
+from beam_jobs.partition_folder import PartitionFolder, new_run_id, read_manifest
 from beam_jobs.run_report import RunReport
 from beam_jobs.sql import plan_query
 from beam_jobs.states_files import origin, read_origin, read_states
@@ -56,12 +58,23 @@ def run_query(*arguments: str) -> None:
     aggregate_files.main(["--input", "in/*/*.csv", *arguments])
 
 
-def run_dataset(*arguments: str, day: str = DAYS[0]) -> Path:
-    """Return the folder of the results."""
-    aggregate_files.main(
-        ["--dataset", "stations.yaml", "--date", day, "--storage", ".", *arguments]
-    )
-    return Path("results/stations") / f"date={day}"
+def run_dataset(*arguments: str, day: str = DAYS[0], run_id: str | None = None) -> Path:
+    """Return the folder of the run."""
+    run_id = run_id or new_run_id()
+    command = ["--dataset", "stations.yaml", "--date", day, "--storage", ".", "--run_id", run_id]
+    aggregate_files.main([*command, *arguments])
+    return run_folder(run_id, day)
+
+
+def run_folder(run_id: str, day: str = DAYS[0]) -> Path:
+    return Path("results/stations") / f"date={day}" / "runs" / run_id
+
+
+def published_run() -> str:
+    """Return which run of the first day readers see."""
+    found = read_manifest(PartitionFolder(".", "stations", Partition.parse(DAYS[0], "day")))
+    assert found is not None
+    return found.manifest.version.run_id
 
 
 def read_rows(path: Path | str) -> list[tuple[Any, ...]]:
@@ -75,8 +88,8 @@ def read_report(path: Path | str) -> RunReport:
 # -- the report ----------------------------------------------------------------------------------
 
 
-def test_the_report_says_what_was_read_found_and_published() -> None:
-    folder = run_dataset()
+def test_the_report_says_what_was_read_found_and_computed() -> None:
+    folder = run_dataset(run_id="r1")
     report = read_report(folder / "report.json")
     path = "./in/date=2013-01-01/a.csv"
     assert report.versions.duckdb == duckdb.__version__
@@ -97,26 +110,27 @@ def test_the_report_says_what_was_read_found_and_published() -> None:
     assert report.layout.columns == {"k": "VARCHAR", "v": "INTEGER", "t": "DATE"}
     assert report.layout.path_columns == {"date": "DATE"}
     assert report.layout.inferred == ()
-    assert (report.published, report.problem, report.rows) == (True, None, 200)
+    assert (report.complete, report.problem, report.rows) == (True, None, 200)
     assert (report.rejects.count, report.rejects.limit, report.rejects.path) == (0, 0, None)
     by_k, distinct = report.aggregates
     assert (by_k.name, by_k.rows) == ("by_k", 7)
     assert by_k.columns == {"k": "VARCHAR", "n": "BIGINT", "mean": "DOUBLE"}
-    assert by_k.result == "./results/stations/date=2013-01-01/by_k.parquet"
+    assert by_k.result == "./results/stations/date=2013-01-01/runs/r1/by_k.parquet"
     assert read_rows(str(by_k.result))[0][:2] == ("k0", 29)
     assert "5 %" in distinct.approximate["approx_count_distinct"]
     assert [read_origin(path).fingerprint for path in distinct.states] == 2 * [distinct.fingerprint]
 
 
-def test_a_refused_run_is_reported_and_publishes_nothing_else() -> None:
-    folder = run_dataset()
-    before = {path: path.read_bytes() for path in folder.rglob("*.parquet")}
+def test_a_refused_run_is_reported_and_publishes_nothing() -> None:
+    before = run_dataset(run_id="r1")
+    kept = {path: path.read_bytes() for path in before.rglob("*.*")}
     with Path("in/date=2013-01-01/a.csv").open("a") as file:
         file.write("".join(f'k"\\{i},no number,2013-01-01\n' for i in range(12)))
     with pytest.raises(InputError, match="12 malformed records"):
-        run_dataset()
+        run_dataset(run_id="r2")
+    folder = run_folder("r2")
     report = read_report(folder / "report.json")
-    assert not report.published
+    assert not report.complete
     assert "12 malformed records" in str(report.problem)
     assert (report.rejects.count, len(report.rejects.first)) == (12, 10)
     assert (report.rejects.first[0].line, report.rejects.first[0].text) == (
@@ -124,9 +138,14 @@ def test_a_refused_run_is_reported_and_publishes_nothing_else() -> None:
         'k"\\0,no number,2013-01-01',
     )
     assert len((folder / "rejects.jsonl").read_text().splitlines()) == 12
-    assert report.rejects.path == "./results/stations/date=2013-01-01/rejects.jsonl"
-    assert {path: path.read_bytes() for path in folder.rglob("*.parquet")} == before
-    assert not list(Path("results").rglob(".*"))
+    assert report.rejects.path == "./results/stations/date=2013-01-01/runs/r2/rejects.jsonl"
+    assert {path.name for path in folder.rglob("*.*")} == {
+        "report.json",
+        "rejects.jsonl",
+        "run.json",
+    }
+    assert published_run() == "r1"
+    assert {path: path.read_bytes() for path in before.rglob("*.*")} == kept
 
 
 def test_drift_is_reported() -> None:
@@ -195,18 +214,18 @@ def test_partitions_of_the_groups_change_neither_states_nor_profile(
 ) -> None:
     def rows_and_profile() -> tuple[dict[str, list[str]], object]:
         folder = run_dataset()
-        names = {str(path) for path in folder.glob("states/*.parquet")}
         rows = {
-            name: sorted(str(row) for table in read_states(name) for row in table.to_pylist())
-            for name in names
+            path.name: sorted(
+                str(row) for table in read_states(str(path)) for row in table.to_pylist()
+            )
+            for path in folder.glob("states/*.parquet")
         }
         return rows, read_report(folder / "report.json").profile
 
     whole = rows_and_profile()
     monkeypatch.setattr(run, "_PARTITION_BYTES", 100)
     assert rows_and_profile() == whole
-    by_k = "results/stations/date=2013-01-01/states/by_k.parquet"
-    assert len(list(read_states(by_k))) > 1
+    assert len(list(read_states(str(run_folder(published_run()) / "states/by_k.parquet")))) > 1
 
 
 def test_states_of_no_files_are_empty_and_merge() -> None:
@@ -359,7 +378,9 @@ def test_states_and_reports_are_not_written_among_the_input() -> None:
             aggregate_files.main(["--input", "in/**", "--format", "csv", *COUNT, option, path])
 
 
-@pytest.mark.parametrize("option", ["--states", "--report", "--lookup", "--on_drift", "--profile"])
+@pytest.mark.parametrize(
+    "option", ["--output", "--states", "--report", "--lookup", "--on_drift", "--profile"]
+)
 def test_what_a_dataset_says_is_not_said_again(
     option: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -444,13 +465,12 @@ def test_a_table_that_is_no_lookup_is_refused_before_the_files_are_looked_at() -
 )
 def test_drift_fails_a_run_where_the_dataset_says_so(content: str, message: str) -> None:
     Path("in/date=2013-01-01/b.csv").write_text(content)
-    folder = run_dataset()
-    before = (folder / "by_k.parquet").read_bytes()
+    run_dataset(run_id="r1")
     Path("stations.yaml").write_text(f"{DATASET}on_drift: fail\n")
     with pytest.raises(InputError, match=message):
-        run_dataset()
-    assert (folder / "by_k.parquet").read_bytes() == before
-    assert not read_report(folder / "report.json").published
+        run_dataset(run_id="r2")
+    assert published_run() == "r1"
+    assert not read_report(run_folder("r2") / "report.json").complete
 
 
 # -- a description -------------------------------------------------------------------------------
@@ -478,13 +498,13 @@ def test_a_description_shows_files_columns_and_plans_and_runs_nothing(
 def test_a_description_of_a_dataset_says_where_results_would_go(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    folder = run_dataset("--describe")
+    folder = run_dataset("--describe", run_id="r1")
     said = capsys.readouterr().out
-    assert "result: ./results/stations/date=2013-01-01/by_k.parquet" in said
-    assert "states: ./results/stations/date=2013-01-01/states/distinct.1.parquet" in said
+    assert f"result: ./{folder}/by_k.parquet" in said
+    assert f"states: ./{folder}/states/distinct.1.parquet" in said
     assert "approximate: approx_count_distinct, typically within 5 %" in said
     assert "declared" in said
-    assert not folder.exists()
+    assert not Path("results").exists()
 
 
 def test_a_description_does_not_wait_for_beam() -> None:

@@ -1,0 +1,147 @@
+"""Reads published results with DuckDB: one aggregate of one or more partitions."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import duckdb
+from pydantic import BaseModel, ValidationError
+
+from beam_jobs.conditional_files import open_store
+from beam_jobs.errors import InputError
+from beam_jobs.files import is_remote, join_path
+from beam_jobs.manifest import Version
+from beam_jobs.partition_folder import PartitionFolder
+from beam_jobs.session import quote_name, quote_text
+
+SHOWN_ROWS = 50
+_COPIED_AT_ONCE = 10
+_WIDTH_WITHOUT_TERMINAL = 160
+
+
+class PublishedResult(NamedTuple):
+    """The result of one aggregate of one partition.
+
+    Attributes:
+        folder: Of the partition.
+        version: What is published of it.
+        aggregate: Name of the aggregate, which the version has.
+    """
+
+    folder: PartitionFolder
+    version: Version
+    aggregate: str
+
+    @property
+    def path(self) -> str:
+        """Of the file."""
+        return join_path(self.folder.path, self.version.aggregates[self.aggregate].result)
+
+
+@contextlib.contextmanager
+def result_view(
+    results: Sequence[PublishedResult], *, by_partition: bool, limit: int | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a session whose view ``result`` has all rows, in the order of partitions and files.
+
+    Args:
+        results: Of one aggregate, at least one. A column that only some have is NULL in the others.
+        by_partition: Whether the first column is to be ``partition``, with the partition's key.
+        limit: How many rows it has at most.
+
+    Raises:
+        InputError: A file is gone or is not what it should be.
+    """
+    with tempfile.TemporaryDirectory(prefix="tallyflow-") as scratch:
+        with ThreadPoolExecutor(_COPIED_AT_ONCE) as pool:
+            paths = list(pool.map(_local, results, [scratch] * len(results)))
+        selects = [
+            f"SELECT {_key(result) if by_partition else ''}* FROM {_reader(result, path)}"
+            for result, path in zip(results, paths, strict=True)
+        ]
+        rows = " UNION ALL BY NAME ".join(selects) + (
+            f" LIMIT {limit}" if limit is not None else ""
+        )
+        try:
+            with duckdb.connect(":memory:") as session:
+                session.execute(f"SET TimeZone = 'UTC'; CREATE VIEW result AS {rows}")
+                yield session
+        except duckdb.Error as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{results[-1].path}: cannot be read: {reason}") from error
+
+
+def print_result(session: duckdb.DuckDBPyConnection, rows: int = SHOWN_ROWS) -> None:
+    """Print the view ``result`` as a table for people: its ends where it has more rows."""
+    width = shutil.get_terminal_size((_WIDTH_WITHOUT_TERMINAL, 0)).columns
+    session.table("result").show(max_width=width, max_rows=max(1, rows), null_value="NULL")
+
+
+def _key(result: PublishedResult) -> str:
+    return f"{quote_text(result.folder.partition.key)} AS {quote_name('partition')}, "
+
+
+def _local(result: PublishedResult, scratch: str) -> str:
+    """Return a local path of a result."""
+    if not is_remote(result.path):
+        if not Path(result.path).exists():
+            raise _gone(result)
+        return result.path
+    stored = open_store(result.folder.path).read(result.version.aggregates[result.aggregate].result)
+    if stored is None:
+        raise _gone(result)
+    local = Path(scratch) / f"{result.folder.partition.key}-{Path(result.path).name}"
+    local.write_bytes(stored.data)
+    return str(local)
+
+
+def _gone(result: PublishedResult) -> InputError:
+    return InputError(
+        f"{result.path}: is gone, though version {result.version.number} of {result.folder} has "
+        "it; was it published again just now? Look again"
+    )
+
+
+def _reader(result: PublishedResult, path: str) -> str:
+    """Return the table function that reads a result as `beam_jobs.results` wrote it."""
+    # The partition's folder would be a column otherwise.
+    options = [quote_text(path), "hive_partitioning = false"]
+    if path.endswith(".parquet"):
+        return f"read_parquet({', '.join(options)})"
+    options.append(f"columns = {{{', '.join(_types(result))}}}")
+    if path.endswith(".jsonl"):
+        return f"read_json({', '.join(options)}, format = 'newline_delimited')"
+    return (
+        f"read_csv({', '.join(options)}, auto_detect = false, header = true, delim = ',', "
+        "quote = '\"', escape = '\"', nullstr = '', allow_quoted_nulls = false)"
+    )
+
+
+def _types(result: PublishedResult) -> Iterator[str]:
+    """Yield name and type of each column, which only the report knows."""
+    path = join_path(result.folder.path, result.version.report)
+    stored = open_store(result.folder.path).read(result.version.report)
+    try:
+        report = _Report.model_validate_json(stored.data if stored else "")
+    except ValidationError as error:
+        raise InputError(f"{path}: does not tell the types of the columns: {error}") from error
+    columns = {one.name: one.columns for one in report.aggregates}
+    for name, kind in columns[result.aggregate].items():
+        yield f"{quote_text(name)}: {quote_text(kind)}"
+
+
+class _Aggregate(BaseModel):
+    """What the report of a run, or of a rollup, says of a result."""
+
+    name: str
+    columns: Mapping[str, str]
+
+
+class _Report(BaseModel):
+    aggregates: tuple[_Aggregate, ...]

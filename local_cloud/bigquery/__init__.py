@@ -1,0 +1,1 @@
+"""BigQuery for a laptop: datasets, tables, load jobs from the local bucket and simple queries."""

@@ -1,0 +1,1 @@
+"""Runs one Dataflow job in processes of this machine."""

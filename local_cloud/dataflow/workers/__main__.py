@@ -1,0 +1,109 @@
+"""Runs one job: ``python -m local_cloud.dataflow.workers [JOB_DIRECTORY]``.
+
+What it is told and what it tells is in `local_cloud.dataflow.events`. Without a directory it makes
+ready for a job that it is given later. If the current folder is a service's, that includes
+importing Beam for the workers.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import psutil
+from pydantic import ValidationError
+
+from local_cloud.dataflow.events import COMMAND, LOG_FILE, Cancel, Command, KillWorker, Run
+from local_cloud.dataflow.workers.environment import ENVIRONMENTS, base_environment
+from local_cloud.dataflow.workers.launching import Launcher
+from local_cloud.dataflow.workers.reporting import Reporter
+from local_cloud.dataflow.workers.run import Job
+
+
+def main() -> None:
+    """Runs the job of the command line, or of the first command."""
+    reporter = Reporter(_protected_output())
+    commands = _commands(sys.stdin)
+    launcher = None
+    if len(sys.argv) > 1:
+        directory = Path(sys.argv[1])
+    else:
+        if Path(ENVIRONMENTS).is_dir():
+            launcher = Launcher(base_environment(Path.cwd()))
+        command = next((one for one in commands if isinstance(one, Run)), None)
+        if command is None:
+            _end_processes()
+            os._exit(0)
+        directory = Path(command.directory)
+        _redirect_output(directory / LOG_FILE)
+    _set_up_log()
+    job = Job(directory.absolute(), reporter, launcher)
+    threading.Thread(target=_obey, args=(commands, job, reporter), daemon=True).start()
+    job.run()
+    # Threads that wait for a dead worker for ever do not matter any more.
+    os._exit(0)
+
+
+def _obey(commands: Iterator[Command], job: Job, reporter: Reporter) -> None:
+    """Does what the service says while the job runs."""
+    for command in commands:
+        if isinstance(command, KillWorker):
+            job.kill_worker()
+        elif isinstance(command, Cancel) and reporter.is_first_to_end():
+            _end_processes()
+            job.clean_up()
+            reporter.end("JOB_STATE_CANCELLED")
+            os._exit(0)
+    # The service is gone: nobody is there to be told.
+    reporter.is_first_to_end()
+    _end_processes()
+    job.clean_up()
+    os._exit(1)
+
+
+def _commands(stream: IO[str]) -> Iterator[Command]:
+    for line in stream:
+        try:
+            yield COMMAND.validate_json(line)
+        except ValidationError as error:
+            logging.getLogger(__name__).warning("not a command: %r: %s", line, error)
+
+
+def _end_processes() -> None:
+    """Kills all that this process has started."""
+    children = psutil.Process().children(recursive=True)
+    for child in children:
+        child.suspend()  # Or a launcher starts, or a shell goes on with, one more.
+    for child in (*children, *psutil.Process().children(recursive=True)):
+        child.kill()
+    psutil.wait_procs(children, timeout=5)
+
+
+def _protected_output() -> IO[str]:
+    """The standard output, kept for events; what others print goes to the standard error."""
+    sys.stdout.flush()
+    events = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return events
+
+
+def _redirect_output(log: Path) -> None:
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+
+
+def _set_up_log() -> None:
+    logging.Formatter.converter = time.gmtime
+    form = "%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s"
+    logging.basicConfig(level=logging.INFO, format=form, datefmt="%Y-%m-%dT%H:%M:%S", force=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from google.cloud import storage  # type: ignore[import-untyped]
+
+from local_cloud import LocalCloud
+from tests.local_cloud.dataflow_workers import Service, build_wheel, outer_environment, submit
+
+BUCKET = "jobs"
+LINES = ["a bb a", "bb a", "ccc"]
+FAILED, DONE, CANCELLED = "JOB_STATE_FAILED", "JOB_STATE_DONE", "JOB_STATE_CANCELLED"
+IMAGE = "example.com/team/image:1"
+
+
+def jobs(folder: Path) -> dict[str, dict[str, Any]]:
+    """All jobs of these tests; the packages they stage are made in a folder."""
+    wheel = build_wheel(folder, "greeting", "import duckdb\nGREETING = 'hi'", requires="duckdb")
+    broken = folder / "broken-1.0-py3-none-any.whl"
+    broken.write_bytes(b"no wheel")
+    (folder / "requirements.txt").write_text("duckdb>=1  # of this machine\n")
+    (folder / "setup.py").write_text(
+        "import setuptools\nsetuptools.setup(name='tuned', version='1.0', py_modules=['tuned'])\n"
+    )
+    (folder / "tuned.py").write_text("GREETING = 'from a source package'\n")
+    listed = [f"--requirements_file={folder}/requirements.txt", "--requirements_cache=skip"]
+    greeting = {"pipeline": "imports", "lines": ["greeting"]}
+    return {
+        "counts": {"pipeline": "counts", "lines": LINES, "options": ["--num_workers=2"]},
+        "numbers": {"pipeline": "numbers", "lines": LINES, "options": ["--num_workers=2"]},
+        "large": {"pipeline": "large", "lines": LINES, "options": ["--max_num_workers=2"]},
+        "fails": {"pipeline": "fails", "lines": ["a", "b"]},
+        "dies": {"pipeline": "dies", "lines": ["a"]},
+        "waits": {"pipeline": "waits", "lines": [str(folder / "go")]},
+        "unstaged": {"pipeline": "imports", "lines": ["duckdb"]},
+        "staged": {**greeting, "options": [f"--extra_package={wheel}"]},
+        "broken": {**greeting, "options": [f"--extra_package={broken}"]},
+        "setup": {
+            "pipeline": "imports",
+            "lines": ["tuned"],
+            "options": [f"--setup_file={folder}/setup.py"],
+        },
+        "listed": {"pipeline": "imports", "lines": ["duckdb"], "options": listed},
+        "image": {
+            **greeting,
+            "options": [f"--sdk_container_image={IMAGE}", f"--extra_package={wheel}"],
+        },
+    }
+
+
+class Jobs:
+    """A service's directory, and the jobs that were submitted."""
+
+    def __init__(self, folder: Path, cloud: LocalCloud) -> None:
+        environment = outer_environment(cloud.environment)
+        self.folder = folder
+        self.service = Service(folder, environment)
+        self.storage = storage.Client(
+            project=cloud.project,
+            credentials=None,
+            client_options={"api_endpoint": cloud.storage_url},
+            use_auth_w_custom_endpoint=False,
+        )
+        self.submitted = submit(jobs(folder), BUCKET, environment)
+
+    def __getitem__(self, name: str) -> dict[str, Any]:
+        return self.submitted[name]
+
+    def output(self, name: str) -> list[str]:
+        """The lines that a job has written."""
+        blobs = self.storage.list_blobs(BUCKET, prefix=f"output/{name}-")
+        return sorted(line for blob in blobs for line in blob.download_as_text().splitlines())
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
+    with LocalCloud(services=["storage"], buckets=[BUCKET]) as cloud:
+        yield Jobs(tmp_path_factory.mktemp("dataflow"), cloud)
+
+
+def end(pids: list[int]) -> None:
+    """Waits until processes are gone."""
+    gone, alive = psutil.wait_procs(
+        [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], 10
+    )
+    assert not alive
+
+
+def test_a_job_runs_in_worker_processes_and_reports_what_it_did(prepared: Jobs) -> None:
+    run = prepared.service.start(prepared["counts"])
+    assert run.wait_for(lambda: len(run.pids()) == 2)
+    assert run.finish() == DONE
+    assert run.states() == ["JOB_STATE_RUNNING", DONE]
+    assert prepared.output("counts") == ["a 3/6", "bb 2/6", "ccc 1/6"]
+    assert run.pids() == []
+    assert not (prepared.folder / "jobs/counts/work").exists()
+
+
+def test_user_metrics_are_those_of_the_users_steps(prepared: Jobs) -> None:
+    run = prepared.service.start(prepared["counts"], "metrics")
+    assert run.finish() == DONE
+    split = next(one for one in run.last("steps")["steps"] if one["user_name"] == "Split")
+    assert (split["state"], split["elements"]) == ("DONE", 6)
+    steps = {one["user_name"]: one["state"] for one in run.last("steps")["steps"]}
+    assert set(steps.values()) == {"DONE"}, steps
+    for tentative in (False, True):
+        about = {"tentative": tentative, "step": split["name"]}
+        words = run.metric("words", **about, namespace="pipelines", origin="user")
+        assert (words["kind"], words["scalar"]) == ("Sum", 6)
+        lengths = run.metric("lengths", **about)["distribution"]
+        assert lengths == {"count": 6, "sum": 10, "min": 1, "max": 3}
+        assert run.metric("ElementCount", **about, origin="dataflow/v1b3")["scalar"] == 6
+
+
+def test_state_is_kept_by_key_whatever_the_number_of_workers(prepared: Jobs) -> None:
+    assert prepared.service.start(prepared["numbers"]).finish() == DONE
+    assert prepared.output("numbers") == ["key0", "key1", "key2"]
+
+
+def test_more_data_than_fits_into_the_buffers_passes_through(prepared: Jobs) -> None:
+    assert prepared.service.start(prepared["large"]).finish() == DONE
+    assert prepared.output("large") == ["225"]
+
+
+def test_a_workers_exception_fails_the_job_after_four_attempts(prepared: Jobs) -> None:
+    run = prepared.service.start(prepared["fails"])
+    assert run.finish() == FAILED
+    *attempts, last = run.errors()
+    assert len(attempts) == 4
+    for message in attempts:
+        assert message.startswith("Error message from worker: Traceback (most recent call last):")
+        assert "ValueError: bad record 'a' [while running 'Check']" in message
+    assert last.startswith("Workflow failed. Causes: S02:")
+    assert "a work item has failed 4 times" in last
+
+
+def test_a_worker_that_dies_every_time_fails_the_job(prepared: Jobs) -> None:
+    run = prepared.service.start(prepared["dies"])
+    assert run.finish() == FAILED
+    *attempts, last = run.errors()
+    assert len(attempts) == 4
+    assert all("killed by signal 9; out of memory?" in message for message in attempts)
+    assert last.startswith("Workflow failed. Causes: S0")
+
+
+def test_the_work_of_a_killed_worker_is_done_by_another(prepared: Jobs) -> None:
+    go = prepared.folder / "go"
+    go.unlink(missing_ok=True)
+    run = prepared.service.start(prepared["waits"], "killed")
+    run.wait_for(lambda: run.metric("begun", tentative=True))
+    assert not run.metric("begun", tentative=False)
+    (first,) = run.pids()
+    run.tell(command="kill_worker")
+    run.wait_for(lambda: run.pids() not in ([], [first]))
+    go.touch()
+    assert run.finish() == DONE
+    assert prepared.output("waits") == ["awaited"]
+
+
+def test_a_cancelled_job_leaves_no_process(prepared: Jobs) -> None:
+    (prepared.folder / "go").unlink(missing_ok=True)
+    run = prepared.service.start(prepared["waits"], "cancelled")
+    run.wait_for(lambda: run.metric("begun"))
+    started = [one.pid for one in psutil.Process(run.process.pid).children(recursive=True)]
+    assert len(started) >= 3  # A launcher, a worker, and what that one has started.
+    run.tell(command="cancel")
+    assert run.finish() == CANCELLED
+    end(started)
+    assert run.states() == ["JOB_STATE_RUNNING", CANCELLED]
+    assert not (prepared.folder / "jobs/cancelled/work").exists()
+
+
+def test_a_job_ends_with_its_service(prepared: Jobs) -> None:
+    (prepared.folder / "go").unlink(missing_ok=True)
+    run = prepared.service.start(prepared["waits"], "orphan")
+    run.wait_for(lambda: run.metric("begun"))
+    started = [one.pid for one in psutil.Process(run.process.pid).children(recursive=True)]
+    assert run.process.stdin is not None
+    run.process.stdin.close()
+    end([run.process.pid, *started])
+
+
+def test_worker_ports_are_on_loopback_only(prepared: Jobs) -> None:
+    (prepared.folder / "go").unlink(missing_ok=True)
+    run = prepared.service.start(prepared["waits"], "ports")
+    run.wait_for(lambda: run.metric("begun"))
+    process = psutil.Process(run.process.pid)
+    connections = [
+        one
+        for each in (process, *process.children(recursive=True))
+        for one in each.net_connections("inet")
+    ]
+    listening = {one.laddr.ip for one in connections if one.status == psutil.CONN_LISTEN}
+    assert listening == {"127.0.0.1"}
+    run.tell(command="cancel")
+    assert run.finish() == CANCELLED
+
+
+def test_a_process_that_was_made_ready_runs_a_job_it_is_given_later(prepared: Jobs) -> None:
+    nowhere = prepared.folder / "nowhere.txt"
+    run = prepared.service.process(nowhere)
+    directory = prepared.service.job_directory(prepared["counts"], "later")
+    run.tell(command="run", directory=str(directory))
+    assert run.finish() == DONE
+    assert "sdk_worker" in (directory / "log.txt").read_text()
+    assert "sdk_worker" not in nowhere.read_text()
+
+
+def test_a_package_that_was_not_staged_is_missing_on_the_workers(prepared: Jobs) -> None:
+    run = prepared.service.start(prepared["unstaged"])
+    assert run.finish() == FAILED
+    assert "ModuleNotFoundError: No module named 'duckdb'" in run.errors()[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "output"),
+    [
+        ("staged", "greeting hi "),
+        ("setup", "tuned from a source package "),
+        ("listed", "duckdb  "),
+    ],
+)
+def test_what_was_staged_and_what_it_requires_is_there(
+    prepared: Jobs, name: str, output: str
+) -> None:
+    assert prepared.service.start(prepared[name]).finish() == DONE
+    assert prepared.output(name) == [output]
+    environments = set((prepared.folder / "environments").iterdir())
+    assert prepared.service.start(prepared[name], f"{name}-again").finish() == DONE
+    assert set((prepared.folder / "environments").iterdir()) == environments
+
+
+def test_a_package_that_does_not_install_fails_the_job_with_what_pip_said(prepared: Jobs) -> None:
+    run = prepared.service.start(prepared["broken"])
+    assert run.finish() == FAILED
+    (error,) = run.errors()
+    assert error.startswith("Workflow failed. Causes: failed to install extra packages")
+    assert "broken-1.0-py3-none-any.whl" in error
+    assert not list((prepared.folder / "environments").glob(".*"))
+
+
+def test_a_registered_image_runs_the_workers_with_what_was_staged(prepared: Jobs) -> None:
+    unknown = prepared.service.start(prepared["image"], "unknown-image")
+    assert unknown.finish() == FAILED
+    assert IMAGE in unknown.errors()[0]
+    assert f"local_cloud image {IMAGE} --python" in unknown.errors()[0]
+    image = {"python": sys.executable, "environment": {"OF_IMAGE": "yes"}, "directory": None}
+    (prepared.folder / "images.json").write_text(json.dumps({IMAGE: image}))
+    assert prepared.service.start(prepared["image"]).finish() == DONE
+    assert prepared.output("image") == ["greeting hi yes"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pipelineUrl": f"gs://{BUCKET}/none.pb"}, "no such object"),
+        ({"pipelineUrl": "gs://no-such-bucket-here/p.pb"}, "no such object"),
+        ({"pipelineProtoHash": "0" * 64}, "SHA-256"),
+        ({"pipelineUrl": f"gs://{BUCKET}/text", "pipelineProtoHash": ""}, "parsing"),
+    ],
+)
+def test_a_pipeline_file_that_is_missing_or_corrupt_fails_the_job(
+    prepared: Jobs, change: dict[str, str], message: str
+) -> None:
+    prepared.storage.bucket(BUCKET).blob("text").upload_from_string("no pipeline")
+    job = json.loads(json.dumps(prepared["counts"]))
+    job["environment"]["sdkPipelineOptions"]["options"] |= change
+    run = prepared.service.start(job, f"corrupt-{abs(hash(str(change)))}")
+    assert run.finish() == FAILED
+    (error,) = run.errors()
+    assert error.startswith("Workflow failed. Causes: Unable to read the pipeline of the job: gs:")
+    assert message in error
