@@ -156,14 +156,12 @@ def _evaluated(
 
 
 def _local(path: str, scratch: str) -> str:
-    """Return a path in the scratch folder that has a result, or leads to it."""
+    """Return a local path of a result: its own, or that of a copy."""
+    if not is_remote(path):
+        return path
     local = Path(scratch, path.rpartition("/")[2])
-    if is_remote(path):
-        with open_input(InputFile(path, 0)) as source, local.open("wb") as target:
-            shutil.copyfileobj(source, target)
-    else:
-        # DuckDB would take some signs of the path itself for a pattern.
-        local.symlink_to(Path(path).resolve())
+    with open_input(InputFile(path, 0)) as source, local.open("wb") as target:
+        shutil.copyfileobj(source, target)
     return str(local)
 
 

@@ -37,8 +37,11 @@ class ValueFound(_Model):
     value: Number
     approximate: bool = Field(description="Whether it is an estimate, shown with ~.")
     note: str | None = Field(description="Why there is no value.")
+    of: str | None = Field(
+        default=None, description="The metric whose history it is computed from; null for others."
+    )
     history: tuple[HistoryValue, ...] = Field(
-        description="What it was computed from: the published partitions before, newest first."
+        default=(), description="That, in the published partitions before, newest first."
     )
 
     def __str__(self) -> str:
@@ -129,7 +132,12 @@ def message_of(condition: str, values: tuple[ValueFound, ...], reason: str | Non
     parts = [f"expected {' '.join(condition.split())}"]
     if values:
         parts.append(f"found {', '.join(map(str, values))}")
-    parts += [f"history of {value.name}: {_history(value)}" for value in values if value.history]
+    # Of several that look back, the one that looks back the furthest.
+    longest: dict[str, ValueFound] = {}
+    for value in sorted(values, key=lambda one: len(one.history)):
+        if value.of is not None and value.history:
+            longest[value.of] = value
+    parts += [f"history of {of}: {_history(value)}" for of, value in longest.items()]
     return "; ".join(parts + ([reason] if reason else []))
 
 

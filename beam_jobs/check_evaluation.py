@@ -106,7 +106,6 @@ class Evaluator:
                     str(part.get("function_name")).lower() in APPROXIMATE for part in walk(node)
                 ),
                 note=None,
-                history=(),
             )
         kind = kind_of_condition(self.session, condition, literals)
         if kind != "BOOLEAN":
@@ -135,6 +134,7 @@ class Evaluator:
             value=_json(value),
             approximate=metric.is_approximate,
             note=note,
+            of=str(of),
             history=tuple(
                 HistoryValue(partition=key, value=_json(value)) for key, value in earlier
             ),
@@ -164,7 +164,6 @@ def _found(metric: Metric, value: Value) -> ValueFound:
         value=_json(value),
         approximate=metric.is_approximate,
         note=value.note,
-        history=(),
     )
 
 

@@ -10,6 +10,7 @@ import fcntl
 import functools
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,8 @@ from beam_jobs.files import is_remote
 _SCHEME = "gs://"
 # Of requests to Cloud Storage; its client keeps ten connections.
 _AT_ONCE = 10
+# How the message of an error of Cloud Storage begins; the path says as much.
+_REQUEST = re.compile(r"(?<=^\d{3}) \w+ https?://\S+(?=: )")
 _GOOGLE = ("google", "requests", "urllib3")
 
 
@@ -113,7 +116,7 @@ def _failing(path: object, what: str) -> Iterator[None]:
     except Exception as error:
         if type(error).__module__.split(".")[0] not in _GOOGLE:
             raise
-        reason = str(error).strip() or type(error).__name__
+        reason = _REQUEST.sub("", str(error).strip()) or type(error).__name__
         raise TallyflowError(f"{path}: {what}: {reason.splitlines()[0]}") from error
 
 
@@ -166,6 +169,8 @@ class LocalStore:
 
     def delete(self, folder: str, first: str) -> None:
         """See `Store`."""
+        if not (self.root / folder).is_dir():
+            return
         with _failing(self.root / folder, "cannot be deleted"):
             (self.root / first).unlink(missing_ok=True)
             for parent, _, names in reversed(self._walk(folder)):
@@ -215,8 +220,8 @@ def _put(file: Path, data: bytes, name: str) -> None:
 
 
 @functools.lru_cache(maxsize=1)
-def _client(_: str | None) -> Any:
-    """Return the client of Cloud Storage, one for each emulator or none.
+def _client(_emulator: str | None, _process: int) -> Any:
+    """Return the client of Cloud Storage: another one after a fork, which shares no connections.
 
     As Beam's: default credentials, and ``STORAGE_EMULATOR_HOST`` in place of Google's.
     """
@@ -297,7 +302,7 @@ class CloudStore:
             self._bucket().blob(self._key(path)).delete()
 
     def _bucket(self) -> Any:
-        return _client(os.environ.get("STORAGE_EMULATOR_HOST")).bucket(self.name)
+        return _client(os.environ.get("STORAGE_EMULATOR_HOST"), os.getpid()).bucket(self.name)
 
     def _key(self, path: str) -> str:
         return f"{self.prefix}/{path}" if self.prefix else path

@@ -11,16 +11,17 @@ from beam_jobs.conditional_files import open_store
 from beam_jobs.dataset_model import Dataset
 from beam_jobs.errors import InputError
 from beam_jobs.files import InputFile, join_path
+from beam_jobs.launch import file_read
 from beam_jobs.partition_store import (
     REJECTS,
     REPORT,
     PartitionFolder,
     begin,
+    check_base,
     discard,
     publish,
     read_manifest,
 )
-from beam_jobs.run import file_read
 from beam_jobs.run_report import Changes, FileChange, RunReport
 from beam_jobs.task import Asked, Task
 
@@ -104,6 +105,7 @@ class DatasetRun:
 
         found = read_manifest(self.folder)
         if found is None or found.manifest.of_run(self.run_id) is None:
+            check_base(self.folder, self.run_id, found)
             audit(self.dataset, self.folder.storage, self.folder.partition, self.run_id)
         version = publish(self.folder, self.run_id, self.dataset.keep_versions)
         _LOG.info(

@@ -35,6 +35,7 @@ __all__ = [
     "PartitionFolder",
     "RefusedError",
     "begin",
+    "check_base",
     "discard",
     "history",
     "new_run_id",
@@ -113,7 +114,7 @@ def publish(
         if found and version:
             _sweep(store, found.manifest)
             return version
-        _check_base(store, folder, run_id, found)
+        check_base(folder, run_id, found)
         version = _next_version(store, folder, run_id, found, contents)
         manifest = _with(folder, found, version, keep_versions)
         try:
@@ -126,26 +127,35 @@ def publish(
         return version
 
 
-def _check_base(store: Store, folder: PartitionFolder, run_id: str, found: Found | None) -> None:
-    """Refuse a run that began with another version than the newest one."""
-    begun = _begun(store, run_id)
+def check_base(folder: PartitionFolder, run_id: str, found: Found | None) -> None:
+    """Refuse a run that began with another version than the newest one.
+
+    Args:
+        folder: Of the partition.
+        run_id: Of the run.
+        found: The manifest; None if nothing is published.
+
+    Raises:
+        RefusedError: Another run was published since this one began; or there is no such run.
+    """
+    begun = _begun(open_store(folder.path), run_id)
     newest = found.manifest.newest if found else 0
-    published = ""
+    published = "and its manifest deleted"
     if found:
         other = max(found.manifest.versions, key=lambda one: one.number)
         published = (
             f"version {newest} by run {other.run_id} on {other.published:%Y-%m-%d %H:%M} UTC"
         )
     if begun is None:
-        since = f"; the partition's newest is {published}" if published else ""
+        since = f"; the partition's newest is {published}" if found else ""
         raise RefusedError(
             f"{folder}: there is no run {run_id} to publish: it was never begun, was discarded, or "
             f"another was published in its place{since}"
         )
     if begun.base != newest:
         raise RefusedError(
-            f"{folder}: was published while run {run_id} worked ({published or 'and deleted'}); "
-            "nothing was published, run it again"
+            f"{folder}: was published while run {run_id} worked ({published}); nothing was "
+            "published, run it again"
         )
 
 

@@ -61,9 +61,13 @@ def result_view(
     with tempfile.TemporaryDirectory(prefix="tallyflow-") as scratch:
         with ThreadPoolExecutor(_COPIED_AT_ONCE) as pool:
             paths = list(pool.map(_local, results, [scratch] * len(results)))
-        selects = [
-            f"SELECT {_key(result) if by_partition else ''}* FROM {_reader(result, path)}"
+        tables = [
+            table_function(path, _columns(result))
             for result, path in zip(results, paths, strict=True)
+        ]
+        selects = [
+            f"SELECT {_key(result) if by_partition else ''}* FROM {table}"
+            for result, table in zip(results, tables, strict=True)
         ]
         rows = " UNION ALL BY NAME ".join(selects) + (
             f" LIMIT {limit}" if limit is not None else ""
@@ -88,16 +92,20 @@ def _key(result: PublishedResult) -> str:
 
 
 def _local(result: PublishedResult, scratch: str) -> str:
-    """Return a local path of a result."""
-    if not is_remote(result.path):
-        if not Path(result.path).exists():
-            raise _gone(result)
-        return result.path
-    stored = open_store(result.folder.path).read(result.version.aggregates[result.aggregate].result)
-    if stored is None:
-        raise _gone(result)
+    """Return a path in the scratch folder that has a result, or leads to it."""
     local = Path(scratch) / f"{result.folder.partition.key}-{Path(result.path).name}"
-    local.write_bytes(stored.data)
+    if is_remote(result.path):
+        stored = open_store(result.folder.path).read(
+            result.version.aggregates[result.aggregate].result
+        )
+        if stored is None:
+            raise _gone(result)
+        local.write_bytes(stored.data)
+        return str(local)
+    if not Path(result.path).exists():
+        raise _gone(result)
+    # DuckDB would take some signs of the path itself for a pattern.
+    local.symlink_to(Path(result.path).resolve())
     return str(local)
 
 
@@ -108,13 +116,19 @@ def _gone(result: PublishedResult) -> InputError:
     )
 
 
-def _reader(result: PublishedResult, path: str) -> str:
-    """Return the table function that reads a result as `beam_jobs.results` wrote it."""
-    # The partition's folder would be a column otherwise.
+def table_function(path: str, columns: Mapping[str, str]) -> str:
+    """Return the SQL that reads a result as `beam_jobs.results` wrote it.
+
+    Args:
+        path: Of the local file.
+        columns: Name and DuckDB type of its columns; Parquet needs none.
+    """
+    # Otherwise the name of a partition's folder is a column, in place of the result's own.
     options = [quote_text(path), "hive_partitioning = false"]
     if path.endswith(".parquet"):
         return f"read_parquet({', '.join(options)})"
-    options.append(f"columns = {{{', '.join(_types(result))}}}")
+    kinds = ", ".join(f"{quote_text(name)}: {quote_text(kind)}" for name, kind in columns.items())
+    options.append(f"columns = {{{kinds}}}")
     if path.endswith(".jsonl"):
         return f"read_json({', '.join(options)}, format = 'newline_delimited')"
     return (
@@ -123,17 +137,17 @@ def _reader(result: PublishedResult, path: str) -> str:
     )
 
 
-def _types(result: PublishedResult) -> Iterator[str]:
-    """Yield name and type of each column, which only the report knows."""
+def _columns(result: PublishedResult) -> Mapping[str, str]:
+    """Return name and type of each column, which only the report knows; of Parquet, nothing."""
+    if result.path.endswith(".parquet"):
+        return {}
     path = join_path(result.folder.path, result.version.report)
     stored = open_store(result.folder.path).read(result.version.report)
     try:
         report = _Report.model_validate_json(stored.data if stored else "")
     except ValidationError as error:
         raise InputError(f"{path}: does not tell the types of the columns: {error}") from error
-    columns = {one.name: one.columns for one in report.aggregates}
-    for name, kind in columns[result.aggregate].items():
-        yield f"{quote_text(name)}: {quote_text(kind)}"
+    return {one.name: one.columns for one in report.aggregates}[result.aggregate]
 
 
 class _Aggregate(BaseModel):

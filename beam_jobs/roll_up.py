@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import datetime
 import logging
-import os
 import platform
 import sys
 import tempfile
@@ -33,6 +32,7 @@ from beam_jobs.merge_files import merge_files
 from beam_jobs.partition import Partition
 from beam_jobs.partition_folder import RUNS, check_run_id
 from beam_jobs.partition_store import REPORT, RefusedError, begin, discard, publish
+from beam_jobs.reading_options import add_storage
 from beam_jobs.rollup_report import RollupReport, RollupVersions, Source
 from beam_jobs.rollup_sources import Rollup, find_rollup, local_files
 from beam_jobs.rollups import changed_lookups
@@ -108,13 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         help="which: 2013-01-07, the Monday of the week, or 2013-01, the month",
     )
-    parser.add_argument(
-        "--storage",
-        type=options.path,
-        metavar="ROOT",
-        default=os.environ.get("TALLYFLOW_STORAGE") or "data",
-        help="folder or gs:// URL that holds the results (default: $TALLYFLOW_STORAGE, or data)",
-    )
+    add_storage(parser)
     parser.add_argument(
         "--run_id", metavar="ID", help="a name for this run (default: a random one)"
     )

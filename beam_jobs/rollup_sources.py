@@ -74,8 +74,8 @@ def find_rollup(dataset: Dataset, storage: str, period: Partition) -> Rollup:
     found = read_manifest(folder)
     parts = read_parts(dataset, storage, parts_of(dataset, period))
     command = (
-        f"python -m beam_jobs.aggregate_files --dataset {dataset.name}.yaml --storage {storage} "
-        "--date"
+        f"python -m beam_jobs.aggregate_files --dataset dags/datasets/{dataset.name}.yaml "
+        f"--storage {storage} --date"
     )
     plans = plan_rollup(dataset, period, parts, lookup_columns(dataset, storage), command)
     return Rollup(

@@ -8,18 +8,16 @@ import functools
 import gc
 import logging
 import os
-import platform
 import re
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-import duckdb
-
 from beam_jobs import progress
 from beam_jobs.errors import InputError, TallyflowError
 from beam_jobs.files import InputFile, delete_file
+from beam_jobs.launch import launch_of
 from beam_jobs.layout import FILENAME, Layout
 from beam_jobs.lookups import Lookup
 from beam_jobs.options import LOCAL_RUNNER
@@ -28,19 +26,10 @@ from beam_jobs.partition_folder import new_run_id
 from beam_jobs.parts import Share, share_out
 from beam_jobs.profile import profile_plan
 from beam_jobs.publication import Publication, StagedFile, Target
-from beam_jobs.run_report import (
-    Changes,
-    Columns,
-    FileRead,
-    Inputs,
-    Launch,
-    LookupRead,
-    Versions,
-)
+from beam_jobs.run_report import Changes
 from beam_jobs.sql import Plan
 from beam_jobs.sql.functions import APPROXIMATE
 from beam_jobs.states_files import paths as states_paths
-from beam_jobs.version import VERSION
 
 _LOG = logging.getLogger(__name__)
 
@@ -180,7 +169,7 @@ def run(work: Run, runner: str, beam_arguments: Sequence[str]) -> None:
     options = PipelineOptions(list(beam_arguments), runner=_LOCAL_RUNNER_CLASS if local else runner)
     publication = Publication(
         targets=[_target(work, output) for output in work.outputs],
-        launch=_launch(work, beam.__version__),
+        launch=launch_of(work, beam.__version__),
         max_rejects=work.max_rejects,
         fails_on_drift=work.fails_on_drift,
         rejects_path=work.rejects_path,
@@ -224,44 +213,6 @@ def _target(work: Run, output: Output) -> Target:
         for path in (output.path, *output.states_paths)
     )
     return Target(output.name, output.plan, result, tuple(states), output.is_printed)
-
-
-def file_read(file: InputFile) -> FileRead:
-    """Return what a report says of a file."""
-    modified = file.modified and datetime.datetime.fromtimestamp(file.modified, datetime.UTC)
-    return FileRead(path=file.path, bytes=file.size, modified=modified or None)
-
-
-def _launch(work: Run, beam_version: str) -> Launch:
-    """Return what the run report says of a run before it begins."""
-    return Launch(
-        versions=Versions(
-            tallyflow=VERSION,
-            duckdb=duckdb.__version__,
-            beam=beam_version,
-            python=platform.python_version(),
-        ),
-        run_id=work.run_id,
-        dataset=work.dataset,
-        partition=work.partition and work.partition.key,
-        started=datetime.datetime.now(datetime.UTC),
-        inputs=Inputs(
-            pattern=work.pattern,
-            number=len(work.files),
-            bytes=work.bytes,
-            files=tuple(map(file_read, work.files)),
-            since=work.changes,
-        ),
-        lookups=tuple(
-            LookupRead(name=lookup.name, **dict(file_read(lookup.file))) for lookup in work.joined
-        ),
-        layout=Columns(
-            format=work.layout.name,
-            columns=dict(work.layout.columns),
-            path_columns=dict(work.layout.path_columns),
-            inferred=tuple(name for name in work.layout.columns if name in work.layout.inferred),
-        ),
-    )
 
 
 def _partitions(work: Run) -> int:

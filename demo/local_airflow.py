@@ -21,12 +21,7 @@ import requests
 ROOT = Path(__file__).resolve().parents[1]
 
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
-_HEALTHY = {
-    "metadatabase": "scheduler",
-    "scheduler": "scheduler",
-    "dag_processor": "dag-processor",
-    "triggerer": "triggerer",
-}
+_HEALTHY = ("metadatabase", "scheduler", "dag_processor", "triggerer")
 _START_SECONDS = 120
 _END_SECONDS = 10
 _LOOK_SECONDS = 0.25
@@ -228,30 +223,37 @@ class LocalAirflow:
                 if self._show:
                     self._show(f"{component:13} | {line.decode(errors='replace').rstrip()}")
 
+    def looks(self, within: float, what: Callable[[], object]) -> Iterator[None]:
+        """Yields now and then, for a loop that waits for a condition.
+
+        Args:
+            within: Seconds.
+            what: Says what is there when the time is up.
+
+        Raises:
+            AirflowError: The time is up.
+        """
+        until = time.monotonic() + within
+        while time.monotonic() < until:
+            yield
+            time.sleep(_LOOK_SECONDS)
+        raise AirflowError(f"nothing came of it in {within:.0f} s: {what()}")
+
     def _wait_until_healthy(self) -> None:
-        until = time.monotonic() + _START_SECONDS
-        for _ in self._looks():
+        for _ in self.looks(_START_SECONDS, self._ends_of_logs):
             for component, process in self._processes.items():
                 if process.poll() is not None:
                     raise AirflowError(f"{component} ended: {self._tail(component)}")
             with contextlib.suppress(requests.RequestException):
                 found = self._session.get(f"{self.url}/api/v2/monitor/health", timeout=5).json()
-                ill = [name for name in _HEALTHY if found[name]["status"] != "healthy"]
-                if not ill:
+                if all(found[name]["status"] == "healthy" for name in _HEALTHY):
                     return
-                if time.monotonic() > until:
-                    raise AirflowError(f"{ill[0]} is not healthy: {self._tail(_HEALTHY[ill[0]])}")
-            if time.monotonic() > until:
-                raise AirflowError(f"api-server does not answer: {self._tail('api-server')}")
+
+    def _ends_of_logs(self) -> str:
+        return "\n".join(f"{component}: {self._tail(component)}" for component in COMPONENTS)
 
     def _tail(self, component: str) -> str:
         return "\n".join(self.log(component).read_text(errors="replace").splitlines()[-15:])
-
-    @staticmethod
-    def _looks() -> Iterator[None]:
-        while True:
-            yield
-            time.sleep(_LOOK_SECONDS)
 
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Calls Airflow's REST API and returns what it answers.
@@ -274,15 +276,9 @@ class LocalAirflow:
         Raises:
             AirflowError: It has not in that time; has the import errors.
         """
-        until = time.monotonic() + within
-        for _ in self._looks():
-            found = {dag["dag_id"] for dag in self.ask("GET", "dags?limit=500")["dags"]}
-            if missing := set(dag_ids) - found:
-                if time.monotonic() > until:
-                    errors = self.ask("GET", "importErrors")["import_errors"]
-                    raise AirflowError(f"there is no DAG {min(missing)}: {errors}")
-                continue
-            return
+        for _ in self.looks(within, lambda: self.ask("GET", "importErrors")["import_errors"]):
+            if {dag["dag_id"] for dag in self.ask("GET", "dags?limit=500")["dags"]} >= {*dag_ids}:
+                return
 
     def trigger(self, dag_id: str, form: Mapping[str, object] | None = None) -> Run:
         """Triggers a DAG as its form does; waits first until Airflow has read it."""
@@ -318,14 +314,11 @@ class LocalAirflow:
         Raises:
             AirflowError: It has not in that time.
         """
-        until = time.monotonic() + within
-        for _ in self._looks():
+        for _ in self.looks(within, lambda: self.tasks(run)):
             found = _run(self.ask("GET", f"dags/{run.dag_id}/dagRuns/{run.run_id}"))
             if found.state in {"success", "failed"}:
                 return found
-            if time.monotonic() > until:
-                raise AirflowError(f"{found} has not ended: {self.tasks(found)}")
-        raise AssertionError("looks for ever")
+        raise AssertionError("looks until it raises")
 
 
 def _run(found: Mapping[str, Any]) -> Run:

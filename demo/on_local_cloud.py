@@ -10,7 +10,7 @@ from pathlib import Path
 import requests
 from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
-from google.cloud import storage
+from google.cloud.storage import Bucket, Client
 
 from demo.lay_out_flights import days
 from demo.local_airflow import ROOT
@@ -50,11 +50,11 @@ def tallyflow_settings(cloud: LocalCloud) -> dict[str, str]:
     }
 
 
-def bucket_of(cloud: LocalCloud) -> storage.Bucket:
+def bucket_of(cloud: LocalCloud) -> Bucket:
     """The bucket, for this process, whose own environment may be that of a real cloud."""
     session = requests.Session()
     session.trust_env = False
-    client = storage.Client(
+    client = Client(
         project=cloud.project,
         credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
         client_options=ClientOptions(api_endpoint=cloud.storage_url),
@@ -63,7 +63,7 @@ def bucket_of(cloud: LocalCloud) -> storage.Bucket:
     return client.bucket(BUCKET)
 
 
-def upload_flights(bucket: storage.Bucket) -> int:
+def upload_flights(bucket: Bucket) -> int:
     """Puts `flights/date=<day>/flights.csv` into a bucket, where it is not there.
 
     Returns:

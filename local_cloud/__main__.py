@@ -12,13 +12,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from local_cloud.cloud import configure, is_running, read_status, start, stop
+from local_cloud.cloud import is_running, read_status, start, stop
 from local_cloud.environment import DIRECTORY
 from local_cloud.files import Files
 from local_cloud.loopback import call, message
 from local_cloud.settings import (
     PORTS,
     SERVICES,
+    AlreadyRunningError,
     LocalCloudError,
     Settings,
     is_local_cloud,
@@ -73,20 +74,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _up(options: argparse.Namespace, files: Files) -> int:
-    if is_running(files):
-        settings = load_settings(files.directory)
-        print(f"The local cloud in {files.directory} is running already.\n")
-    else:
-        settings = configure(
-            files.directory,
+    try:
+        settings, _ = start(
+            files,
+            leashed=False,
             services=[name for name in SERVICES if name not in options.without],
             projects=options.project,
             buckets=options.bucket,
             ports=dict(options.port),
             pass_through=options.pass_through,
         )
-        start(files, leashed=False)
         print(f"The local cloud in {files.directory} is ready.\n")
+    except AlreadyRunningError:
+        settings = load_settings(files.directory)
+        print(f"The local cloud in {files.directory} is running already.\n")
     print(table(("service", "url"), [(name, _url(name, settings)) for name in settings.services]))
     print("\nTo make the clients of a shell use it, and nothing else of Google's:\n")
     print(f"  set -a; source {shlex.quote(_short(files.environment))}; set +a\n")

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,6 +21,7 @@ from local_cloud.environment import client_environment, postgres_url
 from local_cloud.files import Files
 from local_cloud.settings import (
     DEFAULT_PROJECT,
+    AlreadyRunningError,
     LocalCloudError,
     Settings,
     check_pass_through,
@@ -82,15 +83,15 @@ class LocalCloud:
         self._files = Files(directory)
         services, projects, buckets, ports, pass_through = self._wanted
         try:
-            self._settings = configure(
-                directory,
+            self._settings, self._supervisor = start(
+                self._files,
+                leashed=True,
                 services=services,
                 projects=projects,
                 buckets=buckets,
                 ports=ports,
                 pass_through=pass_through,
             )
-            self._supervisor = start(self._files, leashed=True)
         except BaseException:
             self._remove_temporary()
             raise
@@ -105,7 +106,7 @@ class LocalCloud:
         """Ends the services, and removes a temporary directory."""
         assert self._supervisor is not None  # noqa: S101 - entered
         self._supervisor.terminate()
-        self._supervisor.wait()
+        _reap(self._supervisor)
         self._remove_temporary()
 
     @property
@@ -173,50 +174,68 @@ class LocalCloud:
             shutil.rmtree(self._files.directory)
 
 
-def configure(
-    directory: Path,
+def start(
+    files: Files,
     *,
+    leashed: bool,
     services: Sequence[str],
     projects: Sequence[str],
     buckets: Sequence[str],
     ports: Mapping[str, int],
     pass_through: Sequence[str],
-) -> Settings:
-    """Prepares a directory for a local cloud; the arguments are those of `LocalCloud`.
+) -> tuple[Settings, subprocess.Popen[bytes]]:
+    """Starts a local cloud, and waits until all of its services are ready.
+
+    Args:
+        files: Of the local cloud; the directory is made if it is not there.
+        leashed: Whether it ends with this process.
+        services: As for `LocalCloud`, like those that follow.
+        projects: The projects that exist.
+        buckets: The buckets to make.
+        ports: Ports by name.
+        pass_through: Hosts that clients can reach.
+
+    Returns:
+        What it was started with, and its supervisor.
 
     Raises:
-        LocalCloudError: A name is unknown, a port in use, the directory not ours or in use.
+        AlreadyRunningError: One runs in the directory.
+        LocalCloudError: A name is unknown, a port in use, the directory not ours, or a service does
+            not start.
     """
     checked = check_services(services)
     check_port_names(list(ports))
     check_pass_through(pass_through)
     if buckets and "storage" not in checked:
         raise LocalCloudError("Buckets take the storage service, which is left out.")
-    prepare_directory(directory)
-    if is_running(Files(directory)):
-        raise LocalCloudError(f"A local cloud runs in {directory} already.")
-    earlier = load_settings(directory).ports if is_local_cloud(directory) else {}
-    settings = Settings(
-        services=checked,
-        ports=choose_ports(ports, earlier),
-        projects=tuple(projects) or (DEFAULT_PROJECT,),
-        buckets=tuple(buckets),
-        pass_through=tuple(pass_through),
-    )
-    save_settings(directory, settings)
-    return settings
+    prepare_directory(files.directory)
+    with _starting(files):
+        if is_running(files):
+            raise AlreadyRunningError(f"A local cloud runs in {files.directory} already.")
+        earlier = load_settings(files.directory).ports if is_local_cloud(files.directory) else {}
+        settings = Settings(
+            services=checked,
+            ports=choose_ports(ports, earlier),
+            projects=tuple(projects) or (DEFAULT_PROJECT,),
+            buckets=tuple(buckets),
+            pass_through=tuple(pass_through),
+        )
+        save_settings(files.directory, settings)
+        return settings, _start_supervisor(files, leashed=leashed)
 
 
-def start(files: Files, *, leashed: bool) -> subprocess.Popen[bytes]:
-    """Starts the supervisor of a configured directory, and waits until all services are ready.
+@contextlib.contextmanager
+def _starting(files: Files) -> Iterator[None]:
+    """Lets one process at a time start a local cloud in a directory; the others wait."""
+    directory = os.open(files.directory, os.O_RDONLY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(directory)
 
-    Args:
-        files: Of the local cloud.
-        leashed: Whether it ends with this process.
 
-    Raises:
-        LocalCloudError: A service does not start.
-    """
+def _start_supervisor(files: Files, *, leashed: bool) -> subprocess.Popen[bytes]:
     module = ["local_cloud.supervisor", "--directory", str(files.directory)]
     with files.log("supervisor").open("ab") as log:
         supervisor = subprocess.Popen(
@@ -231,12 +250,19 @@ def start(files: Files, *, leashed: bool) -> subprocess.Popen[bytes]:
         error = _outcome(supervisor, files)
     except BaseException:
         supervisor.terminate()
-        supervisor.wait()
+        _reap(supervisor)
         raise
     if error is not None:
-        supervisor.wait()
+        _reap(supervisor)
         raise LocalCloudError(error)
     return supervisor
+
+
+def _reap(supervisor: subprocess.Popen[bytes]) -> None:
+    supervisor.wait()
+    for pipe in (supervisor.stdin, supervisor.stdout):
+        if pipe is not None:
+            pipe.close()
 
 
 def is_running(files: Files) -> bool:

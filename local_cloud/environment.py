@@ -61,6 +61,7 @@ def client_environment(
         "GCE_METADATA_ROOT": f"{HOST}:{settings.ports['gateway']}",
         "GCE_METADATA_IP": f"{HOST}:{settings.ports['gateway']}",
         "CLOUDSDK_CONFIG": str(files.gcloud),
+        "CLOUDSDK_ACTIVE_CONFIG_NAME": "default",
         "CLOUDSDK_CORE_PROJECT": project,
         "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE": key,
         "CLOUDSDK_DATAFLOW_REGION": DEFAULT_REGION,

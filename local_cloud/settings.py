@@ -34,6 +34,10 @@ class LocalCloudError(Exception):
     """What keeps a local cloud from doing what it was told, in a sentence for its user."""
 
 
+class AlreadyRunningError(LocalCloudError):
+    """The directory has a local cloud that runs."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """What a local cloud is started with; kept in its directory.
@@ -95,7 +99,7 @@ def prepare_directory(directory: Path) -> None:
         LocalCloudError: It has files of somebody else, or cannot be made.
     """
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not is_local_cloud(directory) and any(directory.iterdir()):
             raise LocalCloudError(
                 f"{directory} has files that are not a local cloud's. Choose an empty directory."

@@ -197,10 +197,7 @@ def _import_directory() -> Path:
 
 
 async def _run(files: Files, settings: Settings) -> None:
-    this = asyncio.current_task()
-    assert this is not None  # noqa: S101 - called by asyncio.run
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, this.cancel)
+    _cancel_when_told(asyncio.current_task())
     supervisor = Supervisor(files, settings)
     try:
         await supervisor.start()
@@ -213,6 +210,20 @@ async def _run(files: Files, settings: Settings) -> None:
         sys.exit(1)
     finally:
         await supervisor.end()
+
+
+def _cancel_when_told(task: asyncio.Task[None] | None) -> None:
+    """Cancels a task when the process is told to end; told again, it is ending already."""
+    told = False
+
+    def end() -> None:
+        nonlocal told
+        if not told and task is not None:
+            told = True
+            task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, end)
 
 
 def _prepare(files: Files, settings: Settings) -> None:
@@ -258,6 +269,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     files = Files(parser.parse_args(arguments).directory.resolve())
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     with _lock(files):
+        files.status.unlink(missing_ok=True)  # Of one that was killed.
         settings = load_settings(files.directory)
         _prepare(files, settings)
         with contextlib.suppress(asyncio.CancelledError, KeyboardInterrupt):

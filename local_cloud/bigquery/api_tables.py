@@ -264,7 +264,7 @@ def _start(call: Call, version: str) -> int:
     if not token:
         return call.number("startIndex", 0)
     before, _, start = token.partition("-")
-    if before != version:
+    if before != version or not start.isdecimal():
         raise ServiceError(
             400,
             "The table was changed since the first page was read: begin again.",

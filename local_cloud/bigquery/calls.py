@@ -101,7 +101,7 @@ def page(
         found: All items.
         default: How many a page has if the call does not say.
     """
-    start = int(call.query.get("pageToken") or 0)
+    start = call.number("pageToken", 0)
     size = call.number("maxResults", default) or default
     answer: dict[str, Any] = {"kind": kind, key: list(found[start : start + size])}
     if start + size < len(found):

@@ -27,6 +27,8 @@ from local_cloud.errors import ServiceError
 
 Config = Mapping[str, Any]
 
+_DISPOSITIONS = ("WRITE_APPEND", "WRITE_TRUNCATE", "WRITE_EMPTY")
+
 
 @dataclass(frozen=True)
 class Destination:
@@ -71,6 +73,8 @@ def plan(
         new = parse_fields(given) if given is not None else None
         partitioning = parse_partitioning(config)
         write = str(config.get("writeDisposition") or "WRITE_APPEND")
+        if write not in _DISPOSITIONS:
+            raise ServiceError(400, f"Invalid value for writeDisposition: {write}")
         if existing is None:
             return _new(store, config, table, partition, given=given, write=write)
         known = parse_fields(existing.get("schema", {}).get("fields", ()))

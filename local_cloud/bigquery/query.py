@@ -6,6 +6,7 @@ refused by name, so that a wrong number is never the answer.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -115,16 +116,14 @@ def prepare(
         return _make_result(connection, translated)
 
 
-class errors:  # noqa: N801 - used as a function
+@contextlib.contextmanager
+def errors() -> Iterator[None]:
     """Turns what DuckDB says of a query into the error that a client gets."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, duckdb.Error):
-            reason = " ".join(str(error).split("LINE 1:")[0].split())
-            raise invalid(f"Query error: {reason}") from error
+    try:
+        yield
+    except duckdb.Error as error:
+        reason = " ".join(str(error).split("LINE 1:")[0].split())
+        raise invalid(f"Query error: {reason}") from error
 
 
 def _parse(connection: duckdb.DuckDBPyConnection, sql: str) -> Node:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from google.auth.credentials import AnonymousCredentials
-from google.cloud.storage import Blob, Client  # type: ignore[import-untyped]
+from google.cloud.storage import Blob, Client
 
 from local_cloud.bigquery.naming import not_found
 from local_cloud.errors import ServiceError

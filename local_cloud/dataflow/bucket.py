@@ -7,7 +7,7 @@ import os
 
 from google.api_core.exceptions import Conflict, NotFound
 from google.auth.credentials import AnonymousCredentials
-from google.cloud.storage import Blob, Client  # type: ignore[import-untyped]
+from google.cloud.storage import Blob, Client
 
 EMULATOR = "STORAGE_EMULATOR_HOST"
 

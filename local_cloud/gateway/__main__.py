@@ -20,6 +20,8 @@ from local_cloud.gateway.proxy import BUFFER_BYTES, Proxy
 from local_cloud.serving import _Config, build_app, listen
 from local_cloud.settings import DEFAULT_PROJECT, DEFAULT_REGION
 
+_GRACE_SECONDS = 3
+
 
 def main() -> None:
     """Serves until the process is told to end."""
@@ -48,9 +50,16 @@ async def _serve(arguments: argparse.Namespace) -> None:
         return JSONResponse(dict(proxy.refused))
 
     routes: list[BaseRoute] = [Route("/_local_cloud/refused", refused), *identity.routes()]
-    config = _Config(build_app(routes, Faults()), log_config=None, access_log=False)
-    async with await asyncio.start_server(proxy.serve, sock=listener, limit=BUFFER_BYTES):
-        await uvicorn.Server(config).serve(sockets=[inner])
+    config = _Config(
+        build_app(routes, Faults()),
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+    server = await asyncio.start_server(proxy.serve, sock=listener, limit=BUFFER_BYTES)
+    await uvicorn.Server(config).serve(sockets=[inner])
+    # Nothing waits for the clients: what they have open ends with the process.
+    server.close()
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,8 +12,6 @@ from starlette.requests import ClientDisconnect
 from local_cloud.storage.contents import BLOCK_BYTES, ContentWriter
 from local_cloud.storage.errors import invalid
 
-# What is kept of an interrupted upload is a multiple of this, as the chunks of clients are.
-QUANTUM_BYTES = 256 * 1024
 _MAX_HEAD_BYTES = 1024 * 1024
 
 
@@ -22,19 +20,22 @@ async def receive(chunks: AsyncIterable[bytes], writer: ContentWriter) -> bool:
 
     Args:
         chunks: The content.
-        writer: Takes it. When the connection is lost it has whole quanta.
+        writer: Takes it.
 
     Returns:
         Whether all arrived; False when the connection was lost.
     """
-    arrived = bytearray()
+    arrived: list[bytes] = []
+    size = 0
     writing: Awaitable[None] | None = None
     complete = True
     try:
         async for chunk in chunks:
-            arrived += chunk
-            if len(arrived) >= BLOCK_BYTES:
-                block = _cut(arrived)
+            arrived.append(chunk)
+            size += len(chunk)
+            if size >= BLOCK_BYTES:
+                block = b"".join(arrived)
+                arrived, size = [], 0
                 if writing:
                     await writing
                 writing = asyncio.ensure_future(run_in_threadpool(writer.write, block))
@@ -43,16 +44,8 @@ async def receive(chunks: AsyncIterable[bytes], writer: ContentWriter) -> bool:
     finally:
         if writing:
             await writing
-    await run_in_threadpool(writer.write, bytes(arrived) if complete else _cut(arrived))
+    await run_in_threadpool(writer.write, b"".join(arrived))
     return complete
-
-
-def _cut(arrived: bytearray) -> bytes:
-    size = len(arrived) // QUANTUM_BYTES * QUANTUM_BYTES
-    with memoryview(arrived) as view:
-        block = bytes(view[:size])
-    del arrived[:size]
-    return block
 
 
 async def skip(chunks: AsyncIterable[bytes], size: int) -> AsyncIterator[bytes]:

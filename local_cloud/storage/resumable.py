@@ -17,11 +17,13 @@ from local_cloud.storage.calls import Call, body, json_response, parse_resource
 from local_cloud.storage.checksums import Checksums
 from local_cloud.storage.contents import Content
 from local_cloud.storage.errors import StorageError, answering_disk_errors, invalid
-from local_cloud.storage.receiving import QUANTUM_BYTES, receive, skip
+from local_cloud.storage.receiving import receive, skip
 from local_cloud.storage.records import Upload
 from local_cloud.storage.resources import object_resource
 from local_cloud.storage.storing import describe
 
+# What is kept of an interrupted upload is a multiple of this, as the chunks of clients are.
+QUANTUM_BYTES = 256 * 1024
 _RANGE = re.compile(r"bytes (?:(?P<first>\d+)-(?P<last>\d+)|\*)/(?P<total>\d+|\*)")
 
 
@@ -176,10 +178,12 @@ async def _take_chunk(request: Request, call: Call, upload: Upload, chunk: Chunk
     try:
         overlap = 0 if chunk.first is None else kept - chunk.first
         complete = await receive(skip(request.stream(), overlap), writer)
-        await run_in_threadpool(call.store.uploads.keep, upload.id, writer.size)
+        kept = writer.size if complete else writer.size // QUANTUM_BYTES * QUANTUM_BYTES
+        await run_in_threadpool(call.store.uploads.keep, upload.id, kept)
     finally:
         writer.close()
-    session.checksums = writer.checksums
+    if kept == writer.size:
+        session.checksums = writer.checksums
     if not complete:
         raise ClientDisconnect
     is_all = chunk.first is not None and chunk.last is None

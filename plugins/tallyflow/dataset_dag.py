@@ -15,7 +15,6 @@ from airflow.sdk import (
     BaseOperator,
     CronDataIntervalTimetable,
     Param,
-    XComArg,
 )
 from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert
@@ -219,7 +218,7 @@ def _load_bigquery(settings: Settings, publish: PythonOperator) -> MappedOperato
         task_id="load_bigquery",
         doc_md="Loads the published results, each in place of its table's partition.",
         project_id=settings.project,
-    ).expand(configuration=XComArg(publish, key=partition_tasks.BIGQUERY_LOADS))
+    ).expand(configuration=publish.output)
 
 
 def _documentation(dataset: Dataset) -> str:

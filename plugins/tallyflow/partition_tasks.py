@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
@@ -30,8 +30,6 @@ _LOG = logging.getLogger(__name__)
 
 # XCom of the task `aggregate`: the run id of its last attempt, under which its files are.
 RUN_ID = "run_id"
-# XCom of the task `publish`: a load job for each aggregate.
-BIGQUERY_LOADS = "bigquery_loads"
 
 
 def days_asset(dataset: Dataset, grain: Grain) -> Asset:
@@ -101,17 +99,25 @@ def publish_partition(
     partition: str,
     run_id: str,
     *,
-    ti: RuntimeTaskInstanceProtocol,
     outlet_events: OutletEventAccessorsProtocol,
-) -> None:
+) -> list[dict[str, Any]]:
     """The task `publish`: makes the run's results visible, and tells those who wait for them.
 
-    The last two arguments are Airflow's own, which it passes by their names.
+    Args:
+        path: Of the dataset's file.
+        storage: The storage root.
+        partition: Its key.
+        run_id: Of the run whose results wait to be published.
+        outlet_events: Airflow's own, which it passes by this name.
+
+    Returns:
+        The configuration of a load job of BigQuery's for each aggregate that is to be loaded.
 
     Raises:
         AirflowFailException: Another run of the partition was published in the meantime.
     """
-    from beam_jobs.partition_store import PartitionFolder, RefusedError, publish  # noqa: PLC0415
+    from beam_jobs.partition_folder import PartitionFolder  # noqa: PLC0415
+    from beam_jobs.partition_store import RefusedError, publish  # noqa: PLC0415
     from tallyflow.bigquery import load_jobs  # noqa: PLC0415
 
     dataset = load_dataset(path)
@@ -126,9 +132,7 @@ def publish_partition(
     for grain in dataset.rollups:
         days = list(_days_for_rollup(dataset, storage, Partition.holding(found.start, grain)))
         outlet_events[days_asset(dataset, grain)].add_partitions(days)
-    if dataset.bigquery:
-        loads = load_jobs(dataset, folder, version, dataset.bigquery)
-        ti.xcom_push(key=BIGQUERY_LOADS, value=loads)
+    return load_jobs(dataset, folder, version, dataset.bigquery) if dataset.bigquery else []
 
 
 def _days_for_rollup(dataset: Dataset, storage: str, period: Partition) -> Iterator[str]:
@@ -137,7 +141,7 @@ def _days_for_rollup(dataset: Dataset, storage: str, period: Partition) -> Itera
     All of them, and not only the day that was just published: a period whose rollup has run needs
     to be told of all its days again, for the rollup to run again.
     """
-    from beam_jobs.partition_store import published  # noqa: PLC0415
+    from beam_jobs.published import published  # noqa: PLC0415
 
     parts = period.parts(dataset.grain)
     there = {
@@ -156,15 +160,26 @@ def discard_run(path: Path, storage: str, partition: str, run_id: str) -> None:
 
     What failed its audit stays, to be looked at, until a later run of the partition is published.
     """
-    from beam_jobs.audit import audit_failed  # noqa: PLC0415
-    from beam_jobs.partition_store import PartitionFolder, discard  # noqa: PLC0415
+    from beam_jobs.partition_folder import PartitionFolder  # noqa: PLC0415
+    from beam_jobs.partition_store import discard  # noqa: PLC0415
 
     dataset = load_dataset(path)
     folder = PartitionFolder(storage, dataset.name, Partition.parse(partition, dataset.grain))
-    if audit_failed(folder, run_id):
+    if _has_failed_its_audit(folder.run(run_id)):
         _LOG.warning("The results are kept, to be looked at: %s", folder.run(run_id))
     elif not discard(folder, run_id):
         _LOG.info("Run %s is published", run_id)
+
+
+def _has_failed_its_audit(folder: str) -> bool:
+    from beam_jobs.audit_report import AuditReport  # noqa: PLC0415
+    from beam_jobs.files import join_path, match_files, open_input  # noqa: PLC0415
+    from beam_jobs.partition_store import AUDIT  # noqa: PLC0415
+
+    for file in match_files(join_path(folder, AUDIT)):
+        with open_input(file) as stream:
+            return not AuditReport.of_json(stream.read(), file.path).passed
+    return False
 
 
 def roll_up_partitions(

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
-from google.cloud.storage import Client as StorageClient  # type: ignore[import-untyped]
+from google.cloud.storage import Client as StorageClient
 
 PROJECT = "local-project"
 ROOT = Path(__file__).parents[2]

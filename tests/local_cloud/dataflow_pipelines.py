@@ -70,10 +70,10 @@ def numbers(lines: beam.PCollection, output: str) -> None:
 
 
 def large(lines: beam.PCollection, output: str) -> None:
-    """Gives a worker more at once than fits into its buffers, and takes more from it."""
+    """Moves 75 MB between workers, more than once."""
     _ = (
         lines
-        | beam.FlatMap(lambda line: ((n % 3, line[:1] * 1_000_000) for n in range(75)))
+        | beam.FlatMap(lambda line: ((n % 3, line[:1] * 1_000_000) for n in range(25)))
         | beam.GroupByKey()
         | beam.FlatMap(lambda group: ((text, 1) for text in group[1]))
         | beam.Reshuffle()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from google.cloud import dataflow_v1beta3 as api
+from google.protobuf.json_format import MessageToJson
 
 PIPELINES = Path(__file__).with_name("dataflow_pipelines.py")
 ROOT = Path(__file__).parents[2]
@@ -30,11 +30,7 @@ def submit(
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             job = api.Job.from_json(body)
-            submitted[job.name] = json.loads(
-                api.Job.to_json(
-                    job, use_integers_for_enums=False, including_default_value_fields=False
-                )
-            )
+            submitted[job.name] = json.loads(MessageToJson(api.Job.pb(job)))
             answer = json.dumps({"id": f"id-{job.name}", "name": job.name}).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
@@ -82,7 +78,7 @@ class Run:
         self.process.stdin.write(json.dumps(command) + "\n")
         self.process.stdin.flush()
 
-    def wait_for(self, found: Callable[[], Any], seconds: float = 40) -> Any:
+    def wait_for(self, found: Callable[[], Any], seconds: float = 90) -> Any:
         """The first true value of a function of the events."""
         with self.changed:
             value = self.changed.wait_for(found, seconds)
@@ -169,7 +165,3 @@ def build_wheel(folder: Path, name: str, source: str, requires: str = "") -> Pat
         for file, content in files.items():
             wheel.writestr(file, content)
     return path
-
-
-def outer_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    return {**os.environ, **environment}

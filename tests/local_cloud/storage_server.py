@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -55,11 +54,9 @@ class StorageServer:
 
     def stop(self) -> None:
         """Ends it as a user would."""
-        self.process.terminate()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.kill()
+        if self.process.is_running():
+            self.process.terminate()
+        self.process.wait(10)
 
     def client(self) -> Any:
         """Google's client."""

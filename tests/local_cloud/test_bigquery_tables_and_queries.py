@@ -252,6 +252,30 @@ def test_legacy_sql_and_streaming_and_uploads_are_refused(
         client.load_table_from_json([{"n": 1}], f"{PROJECT}.{dataset}.t")
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "message"),
+    [
+        ("/jobs", b"{", "Parse Error"),
+        ("/jobs", b"{}", "Job has no configuration"),
+        ("/jobs", b'{"configuration": {"load": {}}}', "Required parameter is missing: sourceUris"),
+        ("/jobs", b'{"configuration": {"extract": {}}}', "has no extract jobs"),
+        ("/queries", b'{"query": "SELECT 1"}', "Legacy SQL"),
+        ("/datasets/d/tables/t/data?maxResults=x", None, "Invalid value for maxResults: x"),
+        ("/datasets?pageToken=x", None, "Invalid value for pageToken: x"),
+        ("/routines", None, "has no method"),
+    ],
+)
+def test_bad_calls_are_answered_in_googles_form(
+    service: Service, client: Any, path: str, body: bytes | None, message: str
+) -> None:
+    client.create_dataset("d", exists_ok=True)
+    client.create_table(f"{PROJECT}.d.t", exists_ok=True)
+    url = f"{service.url}/bigquery/v2/projects/{PROJECT}{path}"
+    answer = requests.request("GET" if body is None else "POST", url, data=body, timeout=5)
+    assert answer.status_code in (400, 404, 501)
+    assert message in answer.json()["error"]["message"]
+
+
 def test_an_unknown_project_is_not_found(client: Any) -> None:
     with pytest.raises(exceptions.NotFound, match="Not found: Project no-such-project"):
         list(client.list_datasets("no-such-project"))

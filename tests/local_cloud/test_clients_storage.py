@@ -29,7 +29,9 @@ try:
     blob.upload_from_string("again", if_generation_match=0)
 except PreconditionFailed:
     said["refused"] = True
-url = blob.generate_signed_url(expiration=datetime.timedelta(minutes=5), version="v4", credentials=credentials)
+url = blob.generate_signed_url(
+    expiration=datetime.timedelta(minutes=5), version="v4", credentials=credentials
+)
 said["signed_url"] = requests.get(url).text
 put = bucket.blob("signed").generate_signed_url(
     expiration=datetime.timedelta(minutes=5), version="v4", method="PUT", credentials=credentials,

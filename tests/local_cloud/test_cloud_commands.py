@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,14 @@ def test_up_again_says_the_same_and_leaves_what_runs_alone(running: _Shell) -> N
     assert "is running already" in said
     assert f"source {running.directory}/env" in said
     assert Files(running.directory).status.read_text() == before
+
+
+def test_up_twice_at_once_starts_one(shell: _Shell) -> None:
+    without = ["--without", "dataflow", "--without", "bigquery", "--without", "postgres"]
+    with ThreadPoolExecutor() as pool:
+        said = list(pool.map(lambda _: shell("up", *without), range(2)))
+    assert sorted("is running already" in one for one in said) == [False, True]
+    assert said[0].split("\n\n")[1:] == said[1].split("\n\n")[1:]
 
 
 def test_up_with_a_port_in_use_is_one_sentence_and_leaves_nothing(shell: _Shell) -> None:

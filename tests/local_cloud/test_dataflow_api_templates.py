@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from google.auth.credentials import AnonymousCredentials
-from google.cloud.storage import Bucket, Client  # type: ignore[import-untyped]
+from google.cloud.storage import Bucket, Client
 from googleapiclient.errors import HttpError  # type: ignore[import-untyped]
 
 from tests.local_cloud.dataflow_server import (

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,10 +9,10 @@ from typing import Any
 
 import psutil
 import pytest
-from google.cloud import storage  # type: ignore[import-untyped]
+from google.cloud.storage import Client
 
 from local_cloud import LocalCloud
-from tests.local_cloud.dataflow_workers import Service, build_wheel, outer_environment, submit
+from tests.local_cloud.dataflow_workers import Run, Service, build_wheel, submit
 
 BUCKET = "jobs"
 LINES = ["a bb a", "bb a", "ccc"]
@@ -48,7 +49,8 @@ def jobs(folder: Path) -> dict[str, dict[str, Any]]:
         },
         "listed": {"pipeline": "imports", "lines": ["duckdb"], "options": listed},
         "image": {
-            **greeting,
+            "pipeline": "imports",
+            "lines": ["greeting", "of_directory"],
             "options": [f"--sdk_container_image={IMAGE}", f"--extra_package={wheel}"],
         },
     }
@@ -58,10 +60,10 @@ class Jobs:
     """A service's directory, and the jobs that were submitted."""
 
     def __init__(self, folder: Path, cloud: LocalCloud) -> None:
-        environment = outer_environment(cloud.environment)
+        environment = {**os.environ, **cloud.environment}
         self.folder = folder
         self.service = Service(folder, environment)
-        self.storage = storage.Client(
+        self.storage = Client(
             project=cloud.project,
             credentials=None,
             client_options={"api_endpoint": cloud.storage_url},
@@ -86,25 +88,30 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
 
 def end(pids: list[int]) -> None:
     """Waits until processes are gone."""
-    gone, alive = psutil.wait_procs(
-        [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], 10
-    )
-    assert not alive
+    processes = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
+    assert not psutil.wait_procs(processes, 10)[1]
 
 
-def test_a_job_runs_in_worker_processes_and_reports_what_it_did(prepared: Jobs) -> None:
+@pytest.fixture(scope="module")
+def counted(prepared: Jobs) -> Run:
+    """A job that is done."""
     run = prepared.service.start(prepared["counts"])
-    assert run.wait_for(lambda: len(run.pids()) == 2)
-    assert run.finish() == DONE
-    assert run.states() == ["JOB_STATE_RUNNING", DONE]
+    run.finish()
+    return run
+
+
+def test_a_job_runs_in_worker_processes_and_reports_what_it_did(
+    prepared: Jobs, counted: Run
+) -> None:
+    assert counted.states() == ["JOB_STATE_RUNNING", DONE]
     assert prepared.output("counts") == ["a 3/6", "bb 2/6", "ccc 1/6"]
-    assert run.pids() == []
+    assert max(len(one["pids"]) for one in counted.events if one["event"] == "workers") == 2
+    assert counted.pids() == []
     assert not (prepared.folder / "jobs/counts/work").exists()
 
 
-def test_user_metrics_are_those_of_the_users_steps(prepared: Jobs) -> None:
-    run = prepared.service.start(prepared["counts"], "metrics")
-    assert run.finish() == DONE
+def test_user_metrics_are_those_of_the_users_steps(counted: Run) -> None:
+    run = counted
     split = next(one for one in run.last("steps")["steps"] if one["user_name"] == "Split")
     assert (split["state"], split["elements"]) == ("DONE", 6)
     steps = {one["user_name"]: one["state"] for one in run.last("steps")["steps"]}
@@ -118,14 +125,9 @@ def test_user_metrics_are_those_of_the_users_steps(prepared: Jobs) -> None:
         assert run.metric("ElementCount", **about, origin="dataflow/v1b3")["scalar"] == 6
 
 
-def test_state_is_kept_by_key_whatever_the_number_of_workers(prepared: Jobs) -> None:
-    assert prepared.service.start(prepared["numbers"]).finish() == DONE
-    assert prepared.output("numbers") == ["key0", "key1", "key2"]
-
-
-def test_more_data_than_fits_into_the_buffers_passes_through(prepared: Jobs) -> None:
+def test_elements_of_a_megabyte_pass_through_all_workers(prepared: Jobs) -> None:
     assert prepared.service.start(prepared["large"]).finish() == DONE
-    assert prepared.output("large") == ["225"]
+    assert prepared.output("large") == ["75"]
 
 
 def test_a_workers_exception_fails_the_job_after_four_attempts(prepared: Jobs) -> None:
@@ -156,11 +158,14 @@ def test_the_work_of_a_killed_worker_is_done_by_another(prepared: Jobs) -> None:
     run.wait_for(lambda: run.metric("begun", tentative=True))
     assert not run.metric("begun", tentative=False)
     (first,) = run.pids()
+    left = [one.pid for one in psutil.Process(first).children()]
+    assert left
     run.tell(command="kill_worker")
     run.wait_for(lambda: run.pids() not in ([], [first]))
     go.touch()
     assert run.finish() == DONE
     assert prepared.output("waits") == ["awaited"]
+    end(left)  # What the killed worker had started is gone too.
 
 
 def test_a_cancelled_job_leaves_no_process(prepared: Jobs) -> None:
@@ -176,38 +181,27 @@ def test_a_cancelled_job_leaves_no_process(prepared: Jobs) -> None:
     assert not (prepared.folder / "jobs/cancelled/work").exists()
 
 
-def test_a_job_ends_with_its_service(prepared: Jobs) -> None:
+def test_a_job_listens_on_loopback_only_and_ends_with_its_service(prepared: Jobs) -> None:
     (prepared.folder / "go").unlink(missing_ok=True)
     run = prepared.service.start(prepared["waits"], "orphan")
     run.wait_for(lambda: run.metric("begun"))
-    started = [one.pid for one in psutil.Process(run.process.pid).children(recursive=True)]
+    process = psutil.Process(run.process.pid)
+    processes = [process, *process.children(recursive=True)]
+    connections = [one for each in processes for one in each.net_connections("inet")]
+    listening = [one.laddr.ip for one in connections if one.status == psutil.CONN_LISTEN]
+    assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
     assert run.process.stdin is not None
     run.process.stdin.close()
-    end([run.process.pid, *started])
-
-
-def test_worker_ports_are_on_loopback_only(prepared: Jobs) -> None:
-    (prepared.folder / "go").unlink(missing_ok=True)
-    run = prepared.service.start(prepared["waits"], "ports")
-    run.wait_for(lambda: run.metric("begun"))
-    process = psutil.Process(run.process.pid)
-    connections = [
-        one
-        for each in (process, *process.children(recursive=True))
-        for one in each.net_connections("inet")
-    ]
-    listening = {one.laddr.ip for one in connections if one.status == psutil.CONN_LISTEN}
-    assert listening == {"127.0.0.1"}
-    run.tell(command="cancel")
-    assert run.finish() == CANCELLED
+    end([one.pid for one in processes])
 
 
 def test_a_process_that_was_made_ready_runs_a_job_it_is_given_later(prepared: Jobs) -> None:
     nowhere = prepared.folder / "nowhere.txt"
     run = prepared.service.process(nowhere)
-    directory = prepared.service.job_directory(prepared["counts"], "later")
+    directory = prepared.service.job_directory(prepared["numbers"])
     run.tell(command="run", directory=str(directory))
     assert run.finish() == DONE
+    assert prepared.output("numbers") == ["key0", "key1", "key2"]  # State is kept by key.
     assert "sdk_worker" in (directory / "log.txt").read_text()
     assert "sdk_worker" not in nowhere.read_text()
 
@@ -231,9 +225,14 @@ def test_what_was_staged_and_what_it_requires_is_there(
 ) -> None:
     assert prepared.service.start(prepared[name]).finish() == DONE
     assert prepared.output(name) == [output]
-    environments = set((prepared.folder / "environments").iterdir())
-    assert prepared.service.start(prepared[name], f"{name}-again").finish() == DONE
-    assert set((prepared.folder / "environments").iterdir()) == environments
+
+
+def test_an_environment_is_made_once_for_the_same_content(prepared: Jobs) -> None:
+    folder = prepared.folder / "environments"
+    prepared.service.start(prepared["staged"], "staged-first").finish()
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert prepared.service.start(prepared["staged"], "staged-again").finish() == DONE
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
 
 
 def test_a_package_that_does_not_install_fails_the_job_with_what_pip_said(prepared: Jobs) -> None:
@@ -250,10 +249,14 @@ def test_a_registered_image_runs_the_workers_with_what_was_staged(prepared: Jobs
     assert unknown.finish() == FAILED
     assert IMAGE in unknown.errors()[0]
     assert f"local_cloud image {IMAGE} --python" in unknown.errors()[0]
-    image = {"python": sys.executable, "environment": {"OF_IMAGE": "yes"}, "directory": None}
+    directory = prepared.folder / "image"
+    directory.mkdir()
+    (directory / "of_directory.py").touch()
+    variables = {"OF_IMAGE": "yes"}
+    image = {"python": sys.executable, "environment": variables, "directory": str(directory)}
     (prepared.folder / "images.json").write_text(json.dumps({IMAGE: image}))
     assert prepared.service.start(prepared["image"]).finish() == DONE
-    assert prepared.output("image") == ["greeting hi yes"]
+    assert prepared.output("image") == ["greeting hi yes", "of_directory  yes"]
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,15 @@ def test_a_refresh_grant_gives_the_local_token(local_cloud: LocalCloud) -> None:
     assert answer.json()["access_token"] == ACCESS_TOKEN
 
 
+def test_a_token_can_be_made_to_fail(local_cloud: LocalCloud) -> None:
+    fault = '{"method": "oauth2.token", "status": 503, "times": 1}'
+    faults = f"{local_cloud.gateway_url}/_local_cloud/faults"
+    assert requests.post(faults, data=fault, timeout=5).status_code == 201
+    body = {"grant_type": "refresh_token"}
+    url = f"{local_cloud.gateway_url}/token"
+    assert [requests.post(url, data=body, timeout=5).status_code for _ in "12"] == [503, 200]
+
+
 @pytest.mark.parametrize("method", ["signBlob", "signJwt", "generateAccessToken"])
 def test_requests_that_are_no_json_are_the_clients_fault(
     local_cloud: LocalCloud, method: str

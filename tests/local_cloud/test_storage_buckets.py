@@ -18,7 +18,7 @@ from tests.local_cloud.storage_server import (
 __all__ = ["bucket", "client", "http", "server"]
 
 
-@pytest.mark.parametrize("name", ["abc", "a-b_c.d", "0numbers9", "x" * 63, "x" * 60 + "." + "y" * 60])
+@pytest.mark.parametrize("name", ["abc", "a-b_c.d", "0numbers9", "x" * 63, "x." * 60 + "x"])
 def test_a_bucket_is_created_found_listed_and_deleted(client: Any, name: str) -> None:
     created = client.create_bucket(name, location="us-central1")
     assert (created.location, created.location_type) == ("US-CENTRAL1", "region")
@@ -31,7 +31,7 @@ def test_a_bucket_is_created_found_listed_and_deleted(client: Any, name: str) ->
 @pytest.mark.parametrize("name", ["ab", "Upper", "-a-b", "a-b-", "a..b", "10.0.0.1", "goog-x",
                                   "my-google-x", "x" * 64, "with space", "ünder"])  # fmt: skip
 def test_a_bucket_name_against_the_rules_is_400(
-    client: Any, server: StorageServer, http: Http, name: str
+    server: StorageServer, http: Http, name: str
 ) -> None:
     answer = http.session.post(
         f"{server.url}/storage/v1/b", params={"project": PROJECT}, json={"name": name}
@@ -114,9 +114,14 @@ class TestBatch:
 
     def test_one_failure_leaves_the_others(self, bucket: Any, client: Any) -> None:
         bucket.blob("a").upload_from_string("x")
-        with pytest.raises(exceptions.NotFound), client.batch():
-            bucket.delete_blob("nope")
-            bucket.delete_blob("a")
+
+        def delete_both() -> None:
+            with client.batch():
+                bucket.delete_blob("nope")
+                bucket.delete_blob("a")
+
+        with pytest.raises(exceptions.NotFound):
+            delete_both()
         assert not bucket.blob("a").exists()
 
     def test_patches_of_a_batch_carry_their_resource(self, bucket: Any, client: Any) -> None:

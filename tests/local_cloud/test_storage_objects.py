@@ -178,7 +178,11 @@ class TestPreconditions:
 
     def test_a_read_of_another_generation_or_etag_is_412(self, http: Http) -> None:
         http.insert("a", b"1")
-        for arguments in ({"params": {"ifGenerationMatch": "7"}}, {"headers": {"If-Match": '"x"'}}):
+        others: list[dict[str, Any]] = [
+            {"params": {"ifGenerationMatch": "7"}},
+            {"headers": {"If-Match": '"x"'}},
+        ]
+        for arguments in others:
             answer = http.session.get(f"{http.objects}/a", **arguments)
             error = answer.json()["error"]
             assert (error["code"], error["errors"][0]["reason"]) == (412, "conditionNotMet")
@@ -215,7 +219,7 @@ class TestMetadata:
         assert answer.json()["cacheControl"] == "no-store"
         assert "contentType" not in answer.json()
 
-    def test_the_custom_time_cannot_go_back(self, bucket: Any, http: Http) -> None:
+    def test_the_custom_time_cannot_go_back(self, http: Http) -> None:
         http.insert("a")
         late, early = {"customTime": "2026-01-02T00:00:00Z"}, {"customTime": "2026-01-01T00:00:00Z"}
         assert http.session.patch(f"{http.objects}/a", json=late).status_code == 200

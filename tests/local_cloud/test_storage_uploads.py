@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import socket
 import time
@@ -63,6 +65,8 @@ class TestResumable:
         assert kept % QUANTUM == 0
         assert kept <= 2 * QUANTUM
         rest = http.chunk(session, DATA[kept:], f"bytes {kept}-{len(DATA) - 1}/{len(DATA)}")
+        md5 = hashlib.md5(DATA, usedforsecurity=False).digest()
+        assert rest.json()["md5Hash"] == base64.b64encode(md5).decode()
         assert http.session.get(rest.json()["mediaLink"]).content == DATA
 
     def test_a_chunk_sent_again_is_taken_once(self, http: Http) -> None:
@@ -119,7 +123,7 @@ class TestResumable:
         assert answer.status_code == 412
         assert http.session.get(f"{http.objects}/a?alt=media").content == b"faster"
         answer = http.session.post(
-            http.uploads, params={"uploadType": "resumable", "name": "a", "ifGenerationMatch": 0}
+            http.uploads, params={"uploadType": "resumable", "name": "a", "ifGenerationMatch": "0"}
         )
         assert answer.status_code == 412
 
@@ -160,7 +164,9 @@ def test_a_multipart_upload_may_have_any_content(http: Http, newline: bytes, quo
     assert http.session.get(answer.json()["mediaLink"]).content == content
 
 
-@pytest.mark.parametrize("body", [b"", b"--x\r\n\r\n{}\r\n", b"--x\r\n\r\n[]\r\n--x\r\n\r\n1\r\n--x--"])
+@pytest.mark.parametrize(
+    "body", [b"", b"--x\r\n\r\n{}\r\n", b"--x\r\n\r\n[]\r\n--x\r\n\r\n1\r\n--x--"]
+)
 def test_a_malformed_multipart_upload_is_400(http: Http, body: bytes) -> None:
     headers = {"Content-Type": "multipart/related; boundary=x"}
     answer = http.session.post(
@@ -191,7 +197,7 @@ def test_an_upload_of_no_known_type_is_refused_in_words(http: Http) -> None:
 
 class TestXml:
     def test_an_object_is_put_read_and_deleted(self, http: Http) -> None:
-        headers = {"Content-Type": "text/x", "x-goog-meta-owner": "ops", "Cache-Control": "no-cache"}
+        headers = {"Content-Type": "text/x", "x-goog-meta-owner": "ops"}
         put = http.session.put(f"{http.xml}/a/b%20c", data=b"0123456789", headers=headers)
         assert put.headers["ETag"] == '"781e5e245d69b566979b86e28d23f2c7"'
         head = http.session.head(f"{http.xml}/a/b%20c").headers
@@ -210,20 +216,21 @@ class TestXml:
         assert http.session.get(f"{http.xml}/a", params=signed).content == b"x"
 
     @pytest.mark.parametrize(
-        ("method", "path", "headers", "status", "code"),
+        ("request_line", "headers", "status", "code"),
         [
-            ("GET", "?list-type=2", {}, 404, "NoSuchBucket"),
-            ("PUT", "/a", {"x-goog-if-generation-match": "7"}, 412, "PreconditionFailed"),
-            ("PUT", "/a", {"Content-MD5": "rL0Y20zC+Fzt72VPzMSk2A=="}, 400, "BadDigest"),
-            ("GET", "/a", {"Range": "bytes=99-"}, 416, "InvalidRange"),
-            ("PUT", "/a?acl", {}, 501, "NotImplemented"),
-            ("PUT", "/a?uploadId=x&partNumber=1", {}, 404, "NoSuchUpload"),
+            ("GET ?list-type=2", {}, 404, "NoSuchBucket"),
+            ("PUT /a", {"x-goog-if-generation-match": "7"}, 412, "PreconditionFailed"),
+            ("PUT /a", {"Content-MD5": "rL0Y20zC+Fzt72VPzMSk2A=="}, 400, "BadDigest"),
+            ("GET /a", {"Range": "bytes=99-"}, 416, "InvalidRange"),
+            ("PUT /a?acl", {}, 501, "NotImplemented"),
+            ("PUT /a?uploadId=x&partNumber=1", {}, 404, "NoSuchUpload"),
         ],
     )
     def test_errors_are_documents_with_the_code_of_the_service(
-        self, http: Http, method: str, path: str, headers: dict[str, str], status: int, code: str
+        self, http: Http, request_line: str, headers: dict[str, str], status: int, code: str
     ) -> None:
         http.insert("a", b"x")
+        method, path = request_line.split()
         url = http.xml.replace("/b-", "/c-") if code == "NoSuchBucket" else http.xml
         answer = http.session.request(method, f"{url}{path}", headers=headers, data=b"new")
         assert answer.status_code == status
@@ -266,3 +273,42 @@ class TestXml:
         assert server.contents() == before + 1
         assert http.session.delete(url).status_code == 204
         assert server.contents() == before
+
+
+class TestFaults:
+    """Faults name the methods of the JSON API, whatever the way in."""
+
+    @pytest.mark.parametrize(
+        ("method", "call"),
+        [
+            ("storage.objects.get", "GET {objects}/a"),
+            ("storage.objects.get", "GET {objects}/a?alt=media"),
+            ("storage.objects.get", "HEAD {xml}/a"),
+            ("storage.objects.list", "GET {objects}"),
+            ("storage.objects.list", "GET {xml}?list-type=2"),
+            ("storage.objects.insert", "PUT {session}"),
+            ("storage.objects.insert", "PUT {xml}/a"),
+            ("storage.objects.insert", "POST {uploads}?uploadType=media&name=a"),
+            ("storage.objects.delete", "DELETE {objects}/a"),
+            ("storage.objects.compose", "POST {objects}/a/compose"),
+            ("storage.objects.rewrite", "POST {objects}/a/rewriteTo/b/c/o/d"),
+        ],
+    )
+    def test_a_fault_meets_the_calls_of_its_method(
+        self, server: StorageServer, http: Http, method: str, call: str
+    ) -> None:
+        places = {**vars(http), "session": http.begin("a")}
+        verb, url = call.format(**places).split()
+        fault: dict[str, Any] = {"method": method, "status": 503}
+        http.session.post(f"{server.url}/_local_cloud/faults", json=fault).raise_for_status()
+        assert http.session.request(verb, url, data=b"").status_code == 503
+        assert http.session.get(f"{server.url}/_local_cloud/faults").json() == []
+
+    def test_the_client_rides_out_a_lost_answer_of_a_chunk(
+        self, server: StorageServer, http: Http, bucket: Any
+    ) -> None:
+        fault = {"method": "storage.objects.insert", "matching": "upload_id", "drop": "response"}
+        http.session.post(f"{server.url}/_local_cloud/faults", json=fault).raise_for_status()
+        blob = bucket.blob("a", chunk_size=QUANTUM)
+        blob.upload_from_string(DATA, if_generation_match=0)
+        assert blob.download_as_bytes() == DATA

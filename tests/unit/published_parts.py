@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -31,23 +32,26 @@ from beam_jobs.version import VERSION
 
 NOW = datetime.datetime(2013, 2, 1, tzinfo=datetime.UTC)
 VERSIONS = Versions(tallyflow=VERSION, duckdb=duckdb.__version__, beam="0", python="3")
-Tables = Mapping[str, pa.Table]
+_Columns = tuple[tuple[str, str], ...]
 
 
-def states_of(
-    plan: Plan, blocks: Sequence[pa.Table], position: int, lookups: Tables
-) -> list[pa.Table]:
-    """The combined states of each relation, of a partition that was read in some blocks."""
-    with open_session() as session:
-        for name, rows in lookups.items():
-            session.register(name, rows)
-        found: list[list[pa.Table]] = [[] for _ in plan.relations]
-        for block, rows in enumerate(blocks):
-            session.register("input", rows.select(list(plan.used or plan.columns)))
-            for number, tables in enumerate(found):
-                at = (position << 8) + block
-                tables.append(states.partial_states(session, plan, number, "a file", at))
-    return [states.combine(plan, number, tables) for number, tables in enumerate(found)]
+@functools.cache
+def _session() -> duckdb.DuckDBPyConnection:
+    return open_session()
+
+
+@functools.cache
+def _planned(
+    query: str, columns: _Columns, lookups: tuple[tuple[str, _Columns], ...]
+) -> tuple[Plan, bool]:
+    """A plan, and whether its states can be kept."""
+    plan = plan_query(query, dict(columns), {name: dict(kinds) for name, kinds in lookups})
+    return plan, problem(plan) is None
+
+
+def _kinds(rows: pa.Table) -> _Columns:
+    found = duckdb.from_arrow(rows)
+    return tuple(zip(found.columns, map(str, found.types), strict=True))
 
 
 def publish_part(
@@ -59,29 +63,27 @@ def publish_part(
     columns: Mapping[str, str],
     run_id: str = "first",
     versions: Versions = VERSIONS,
-    lookups: Tables | None = None,
+    lookups: Mapping[str, pa.Table] | None = None,
     reference: Sequence[LookupRead] = (),
 ) -> Version:
-    """Compute all aggregates of a dataset over a table of two blocks, and publish the partition."""
+    """Compute all aggregates of a dataset over a table, and publish the partition."""
     folder = PartitionFolder(str(storage), dataset.name, partition)
     begin(folder, run_id)
     run = Path(folder.run(run_id))
     (run / "states").mkdir()
-    kinds = {
-        name: dict(zip(found.columns, map(str, found.types), strict=True))
-        for name, table in (lookups or {}).items()
-        if (found := duckdb.from_arrow(table))
-    }
-    half = rows.num_rows // 2
+    session = _session()
+    for name, table in (lookups or {}).items():
+        session.register(name, table)
+    kinds = tuple((name, _kinds(table)) for name, table in (lookups or {}).items())
     reports = []
     for name, aggregate in dataset.aggregates.items():
-        plan = plan_query(aggregate.query, columns, kinds)
-        blocks = [rows.slice(0, half), rows.slice(half)]
-        position = int(partition.start.timestamp())
-        relations = states_of(plan, blocks, position, lookups or {})
-        kept = [] if problem(plan) else paths(str(run / f"states/{name}.parquet"), plan)
+        plan, has_states = _planned(aggregate.query, tuple(columns.items()), kinds)
+        session.register("input", rows.select(list(plan.used or plan.columns)))
+        kept = paths(str(run / f"states/{name}.parquet"), plan) if has_states else []
         for number, path in enumerate(kept):
-            write_states(path, plan, number, [relations[number]])
+            position = int(partition.start.timestamp())
+            found = states.partial_states(session, plan, number, "a file", position)
+            write_states(path, plan, number, [found])
         result = run / f"{name}.{dataset.output_format}"
         result.write_text("", encoding="utf-8")  # no rollup reads it
         reports.append(

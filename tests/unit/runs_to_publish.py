@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 from beam_jobs.conditional_files import open_store
 from beam_jobs.manifest import Contents, PublishedAggregate
@@ -12,6 +15,7 @@ from beam_jobs.partition import Partition
 from beam_jobs.partition_folder import PartitionFolder, read_manifest
 from beam_jobs.partition_store import REPORT, begin
 
+OURS = str(Path(sys.modules[begin.__module__].__file__ or "").parent)
 DAY = Partition.parse("2013-01-31", "day")
 
 
@@ -75,3 +79,35 @@ def in_processes(work: Callable[[int], int], count: int) -> list[int]:
     os.close(reading)
     os.close(writing)
     return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+
+
+def killed_at_line(number: int, work: Callable[[], object]) -> bool:
+    """Do something in a process that kills itself at its n-th line of ours.
+
+    Returns:
+        Whether it was killed: False if it came to its end before.
+    """
+    child = os.fork()
+    if not child:
+        left = number
+
+        def trace(frame: FrameType, event: str, _: object) -> object:
+            nonlocal left
+            if not frame.f_code.co_filename.startswith(OURS):
+                return None
+            if event == "line":
+                left -= 1
+                if not left:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            return trace
+
+        try:
+            sys.settrace(trace)  # type: ignore[arg-type]
+            work()
+            sys.settrace(None)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status in (0, -signal.SIGKILL)
+    return status != 0

@@ -228,6 +228,11 @@ def test_results_are_read_exactly_in_every_format(tmp_path: Path, ending: str) -
     assert storage.audit("2013-01-10").passed
 
 
+def test_the_ends_of_an_enum_are_those_of_its_texts(tmp_path: Path) -> None:
+    columns = [column("x", "ENUM('b', 'a')", min="a", max="b")]
+    assert checked(tmp_path, "min(x) < max(x)", columns=columns).passed
+
+
 def test_results_are_found_below_a_folder_whose_name_looks_like_a_pattern(tmp_path: Path) -> None:
     condition = "(SELECT sum(flights) FROM by_origin) = rows"
     assert checked(tmp_path / "a[1]*'b", condition).passed
@@ -276,11 +281,31 @@ def test_the_history_is_in_the_message_and_newest_first(tmp_path: Path) -> None:
     result = checked(tmp_path, "change_from_trailing_mean(rows, 3) < 0.5", HISTORY, rows=1000)
     assert result.message == (
         "expected change_from_trailing_mean(rows, 3) < 0.5; found rows = 1,000, "
-        "change_from_trailing_mean(rows, 3) = 2.0000000000000004; history of "
-        "change_from_trailing_mean(rows, 3): 2013-01-09 500, 2013-01-08 300, 2013-01-04 200"
+        "change_from_trailing_mean(rows, 3) = 2.0000000000000004; history of rows: "
+        "2013-01-09 500, 2013-01-08 300, 2013-01-04 200"
     )
     history = [(one.partition, one.value) for one in result.values[-1].history]
     assert history == [("2013-01-09", 500), ("2013-01-08", 300), ("2013-01-04", 200)]
+
+
+def test_a_history_is_said_once_and_as_far_as_it_was_looked_at(tmp_path: Path) -> None:
+    condition = "previous(rows) > trailing_min(rows, 3) AND trailing_max(rows, 2) > rows"
+    message = checked(tmp_path, condition, HISTORY, rows=1000).message
+    assert message.count("history of rows") == 1
+    assert message.endswith("history of rows: 2013-01-09 500, 2013-01-08 300, 2013-01-04 200")
+
+
+def test_a_partition_without_the_value_is_shown_and_does_not_count(tmp_path: Path) -> None:
+    storage = Storage(tmp_path, {"one": "trailing_mean(max(x), 3) = 5"})
+    for day, columns in {7: (column("x", max="9"),), 8: None, 9: (column("x", max="1"),)}.items():
+        storage.publish(f"2013-01-0{day}", columns=columns)
+    storage.stage("2013-01-10")
+    (result,) = storage.audit("2013-01-10").checks
+    assert [(one.partition[-1], one.value) for one in result.values[0].history] == [
+        ("9", 1),
+        ("8", None),
+        ("7", 9),
+    ]
 
 
 def test_the_run_itself_and_later_partitions_are_no_history(tmp_path: Path) -> None:
@@ -426,7 +451,7 @@ def test_a_failed_check_of_severity_error_stops_and_leaves_everything_staged(
         f"run stay in {storage.run('2013-01-10')}",
         "  enough: expected rows > 1000; found rows = 842",
         "  steady: expected rows > previous(rows); found rows = 842, previous(rows) = 900; "
-        "history of previous(rows): 2013-01-09 900",
+        "history of rows: 2013-01-09 900",
     ]
     assert "odd: expected rejects > 0; found rejects = 0" in caplog.text
     after = sorted(path.name for path in storage.run("2013-01-10").iterdir())

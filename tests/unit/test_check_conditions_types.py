@@ -130,7 +130,10 @@ def test_all_mistakes_of_checks_are_found_with_file_line_and_field(
 def test_mistakes_of_queries_and_of_checks_are_found_at_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = "  bad: SELECT sum( FROM input\nchecks:\n  good: (SELECT max(n) FROM bad) > 0\n  wrong: rows + 1\n"
+    text = (
+        "  bad: SELECT sum( FROM input\n"
+        "checks:\n  good: (SELECT max(n) FROM bad) > 0\n  wrong: rows + 1\n"
+    )
     problems = checked(tmp_path, text, capsys)
     assert [problem.split(": ")[1] for problem in problems] == [
         "aggregates.bad.query",

@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-import psutil
 from pydantic import ValidationError
 
 from local_cloud.dataflow.events import COMMAND, LOG_FILE, Cancel, Command, KillWorker, Run
+from local_cloud.dataflow.workers.ending import end_processes
 from local_cloud.dataflow.workers.environment import ENVIRONMENTS, base_environment
 from local_cloud.dataflow.workers.launching import Launcher
 from local_cloud.dataflow.workers.reporting import Reporter
@@ -38,14 +38,15 @@ def main() -> None:
             launcher = Launcher(base_environment(Path.cwd()))
         command = next((one for one in commands if isinstance(one, Run)), None)
         if command is None:
-            _end_processes()
+            end_processes()
             os._exit(0)
         directory = Path(command.directory)
         _redirect_output(directory / LOG_FILE)
     _set_up_log()
     job = Job(directory.absolute(), reporter, launcher)
     threading.Thread(target=_obey, args=(commands, job, reporter), daemon=True).start()
-    job.run()
+    if not job.run():
+        threading.Event().wait()  # The thread that has cancelled it ends the process.
     # Threads that wait for a dead worker for ever do not matter any more.
     os._exit(0)
 
@@ -56,13 +57,13 @@ def _obey(commands: Iterator[Command], job: Job, reporter: Reporter) -> None:
         if isinstance(command, KillWorker):
             job.kill_worker()
         elif isinstance(command, Cancel) and reporter.is_first_to_end():
-            _end_processes()
+            end_processes()
             job.clean_up()
             reporter.end("JOB_STATE_CANCELLED")
             os._exit(0)
     # The service is gone: nobody is there to be told.
     reporter.is_first_to_end()
-    _end_processes()
+    end_processes()
     job.clean_up()
     os._exit(1)
 
@@ -73,16 +74,6 @@ def _commands(stream: IO[str]) -> Iterator[Command]:
             yield COMMAND.validate_json(line)
         except ValidationError as error:
             logging.getLogger(__name__).warning("not a command: %r: %s", line, error)
-
-
-def _end_processes() -> None:
-    """Kills all that this process has started."""
-    children = psutil.Process().children(recursive=True)
-    for child in children:
-        child.suspend()  # Or a launcher starts, or a shell goes on with, one more.
-    for child in (*children, *psutil.Process().children(recursive=True)):
-        child.kill()
-    psutil.wait_procs(children, timeout=5)
 
 
 def _protected_output() -> IO[str]:

@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from typing import Any
 
+import grpc
 from apache_beam.portability.api import beam_fn_api_pb2
 from apache_beam.runners.portability.fn_api_runner import execution
 
@@ -141,13 +142,7 @@ class _Part:
             answer = connection.push(request)
             # In a thread of its own: a worker takes no more before what it puts out is taken.
             threading.Thread(target=self._send, args=(connection, bundle), daemon=True).start()
-            outputs = list(
-                connection.data.input_elements(
-                    bundle,
-                    [*self.outputs, *self.timers],
-                    abort_callback=lambda: answer.is_done() and bool(answer.get().error),
-                )
-            )
+            outputs = self._receive(connection, bundle, answer)
             result = _checked(answer.get())
         if result.process_bundle.requires_finalization:
             finalize = beam_fn_api_pb2.FinalizeBundleRequest(instruction_id=bundle)
@@ -156,6 +151,16 @@ class _Part:
         self.bundles.commit(outputs, self.outputs, self.timers)
         self.bundles.progress.bundle_done(result.process_bundle.monitoring_infos)
         return result
+
+    def _receive(self, connection: Connection, bundle: str, answer: Any) -> list[Any]:
+        def has_failed() -> bool:
+            return answer.is_done() and bool(answer.get().error)
+
+        expected = [*self.outputs, *self.timers]
+        try:
+            return list(connection.data.input_elements(bundle, expected, has_failed))
+        except (RuntimeError, grpc.RpcError) as error:  # The connection broke.
+            raise BundleError(connection.wait_for_loss() or str(error)) from error
 
     def _send(self, connection: Connection, bundle: str) -> None:
         for name, family in self.timers:
@@ -185,10 +190,11 @@ def _cut(
 
 def _merged(futures: Iterable[Future[Any]]) -> beam_fn_api_pb2.InstructionResponse:
     """One result for all; a failure is raised without waiting for the others."""
-    results = []
-    for future in as_completed(futures):
-        if not isinstance(future.exception(), BundleError):  # That one is due to another's end.
-            results.append(future.result().process_bundle)
+    results = [
+        future.result().process_bundle
+        for future in as_completed(futures)
+        if not isinstance(future.exception(), BundleError)  # That one is due to another's end.
+    ]
     infos = metrics.add(*(result.monitoring_infos for result in results))
     roots = [root for result in results for root in result.residual_roots]
     process = beam_fn_api_pb2.ProcessBundleResponse(monitoring_infos=infos, residual_roots=roots)

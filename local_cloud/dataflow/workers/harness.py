@@ -108,6 +108,11 @@ class Connection:
             self._pending = [one for one in self._pending if not one.is_done()] + [future]
             return future
 
+    def wait_for_loss(self) -> str | None:
+        """Why the process is no more; None if it still runs after a while."""
+        self._ended.wait(_GRACE_SECONDS)
+        return self.loss
+
     def close(self) -> None:
         """Ends the process, if it can be, in order."""
         if self._was_used and self.loss is None:

@@ -11,7 +11,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -161,7 +161,7 @@ class Installer:
             text=True,
             errors="replace",
             check=False,
-            env=_outer_variables(),
+            env=outer_variables(os.environ),
         )
         _LOGGER.info("pip install %s\n%s", " ".join(arguments), done.stdout)
         return (done.stdout or "pip failed") if done.returncode else ""
@@ -176,9 +176,20 @@ def _requirements(path: Path) -> list[Requirement] | None:
         return None
 
 
-def _outer_variables() -> dict[str, str]:
-    """The environment variables, with the proxies that were set outside the local cloud."""
-    hidden = {*_PROXIES, "PYTHONPATH", "PYTHONHOME"}
-    variables = {name: value for name, value in os.environ.items() if name not in hidden}
-    outer = {name: os.environ.get(_OUTER + name) for name in _PROXIES}
-    return variables | {name: value for name, value in outer.items() if value}
+def outer_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """Environment variables with the proxies and certificates from outside the local cloud.
+
+    Those are what its clients had before: the local cloud keeps them under names of its own.
+    """
+    outer = {
+        name.removeprefix(_OUTER): value
+        for name, value in environment.items()
+        if name.startswith(_OUTER)
+    }
+    hidden = {*_PROXIES, "PYTHONPATH", "PYTHONHOME", *outer}
+    kept = {
+        name: value
+        for name, value in environment.items()
+        if name not in hidden and not name.startswith(_OUTER)
+    }
+    return kept | {name: value for name, value in outer.items() if value}

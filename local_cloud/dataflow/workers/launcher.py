@@ -4,7 +4,7 @@ A script of its own that imports nothing of `local_cloud`, which the workers do 
 started with the number of a socket on which it speaks JSON, one object per line:
 
     to its starter     {"ready": [names of the loaded modules]} or {"failed": traceback}
-    from its starter   {"variables": ..., "directory": ..., "site": ...}, with the log's descriptor
+    from its starter   {"variables": ..., "directory": ..., "path": ..., "site": ...}, and the log
     to its starter     {"pid": ...}, and when that process has ended {"pid": ..., "status": ...}
 
 When the socket ends, so do all workers.
@@ -105,6 +105,8 @@ def _run_worker(request: dict[str, Any], log: int) -> None:
     tempfile.tempdir = None  # TMPDIR is another one now.
     if request["site"]:
         _add_site(request["site"])
+    if request["path"]:
+        sys.path.insert(0, request["path"])
     sys.argv = ["sdk_worker_main"]
     sys.modules["__main__"] = types.ModuleType("__main__")
     if numpy := sys.modules.get("numpy"):

@@ -87,6 +87,7 @@ class Launcher:
         request = {
             "variables": {**worker_variables(environment), **variables},
             "directory": str(environment.directory or directory),
+            "path": str(environment.directory) if environment.directory else None,
             "site": str(environment.site) if environment != self.environment else None,
         }
         with self._lock:
@@ -105,13 +106,9 @@ class Launcher:
         return pid
 
     def close(self) -> None:
-        """Kills all its workers and ends it."""
-        for pid in list(self._on_exit):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        """Ends it and its workers."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
-        self._process.kill()
         self._process.wait()
 
     def _wait_until_ready(self) -> frozenset[str]:

@@ -13,6 +13,7 @@ from apache_beam.runners.portability.fn_api_runner import worker_handlers
 
 from local_cloud.dataflow.events import JobState, StateChanged
 from local_cloud.dataflow.workers import harness
+from local_cloud.dataflow.workers.ending import end_processes
 from local_cloud.dataflow.workers.environment import (
     Environment,
     base_environment,
@@ -53,14 +54,15 @@ class Job:
         self._environment: Environment | None = None
         self._variables: Mapping[str, str] = {}
 
-    def run(self) -> None:
-        """Runs the job and reports its final state."""
+    def run(self) -> bool:
+        """Runs the job; reports its final state, and returns True, unless another thread does."""
         state = self._outcome()
-        if self._reporter.is_first_to_end():
-            if self._launcher:
-                self._launcher.close()
-            self.clean_up()
-            self._reporter.end(state)
+        if not self._reporter.is_first_to_end():
+            return False
+        end_processes()
+        self.clean_up()
+        self._reporter.end(state)
+        return True
 
     def kill_worker(self) -> None:
         """Kills one worker process."""

@@ -68,7 +68,7 @@ class JobRunner(fn_runner.FnApiRunner):  # type: ignore[misc]
         stage = bundle_context_manager.stage.name
         operation = self._names[stage].partition(":")[2]
         self._progress.stage_changed(stage, "RUNNING")
-        self._reporter.message("JOB_MESSAGE_BASIC", f"Executing operation {operation}")
+        self._say(f"Executing operation {operation}", operation)
         arguments = (runner_execution_context, bundle_context_manager, bundle_input)
         try:
             result = super()._execute_bundle(*arguments)
@@ -76,8 +76,12 @@ class JobRunner(fn_runner.FnApiRunner):  # type: ignore[misc]
             self._progress.stage_changed(stage, "FAILED")
             raise
         self._progress.stage_changed(stage, "DONE")
-        self._reporter.message("JOB_MESSAGE_BASIC", f"Finished operation {operation}")
+        self._say(f"Finished operation {operation}", operation)
         return result
+
+    def _say(self, text: str, operation: str) -> None:
+        if operation:  # Otherwise the stage is the runner's own, such as the flattening of two.
+            self._reporter.message("JOB_MESSAGE_BASIC", text)
 
     def _get_bundle_manager(
         self, bundle_context_manager: execution.BundleContextManager

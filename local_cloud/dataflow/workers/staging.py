@@ -12,7 +12,7 @@ import requests
 from apache_beam.portability import common_urns
 from apache_beam.portability.api import beam_runner_api_pb2
 from google.api_core.exceptions import GoogleAPIError, NotFound
-from google.cloud import storage  # type: ignore[import-untyped]
+from google.cloud.storage import Client
 from google.protobuf.message import DecodeError
 
 from local_cloud.dataflow.workers.errors import JobError
@@ -101,7 +101,7 @@ def _download(url: str, sha256: str) -> bytes:
         raise JobError("it is not in Cloud Storage (gs://bucket/object)")
     bucket, _, name = url.removeprefix("gs://").partition("/")
     try:
-        data: bytes = storage.Client().bucket(bucket).blob(name).download_as_bytes()
+        data: bytes = Client().bucket(bucket).blob(name).download_as_bytes()
     except NotFound as error:
         raise JobError("no such object") from error
     except (GoogleAPIError, requests.RequestException, OSError) as error:

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from demo.local_airflow import ROOT, Run
+from tests.e2e.conftest import Stack
+
+WEEK = [f"2013-01-0{day}" for day in range(1, 7)]  # The first; 31 December is before the dataset.
+
+
+def sales_of(day: str) -> str:
+    """A day's file: as many records as the day's number has tens and ones, times ten."""
+    number = int(day[-2:])
+    rows = (
+        f"shop{n % 3},item{n * number % 7},{n * number % 50 + 0.25}" for n in range(10 * number)
+    )
+    return "shop,item,price\n" + "".join(f"{row}\n" for row in rows)
+
+
+def expected(texts: list[str], tmp_path: Path) -> list[tuple[Any, ...]]:
+    """What DuckDB makes of the files by itself."""
+    for number, text in enumerate(texts):
+        (tmp_path / f"{number}.csv").write_text(text)
+    return duckdb.execute(
+        "SELECT shop, count(*), count(DISTINCT item), avg(price) FROM read_csv($1, types={"
+        "'price': 'DECIMAL(9,2)'}) GROUP BY shop ORDER BY shop",
+        [f"{tmp_path}/*.csv"],
+    ).fetchall()
+
+
+def show(stack: Stack, *arguments: str, tmp_path: Path) -> list[tuple[Any, ...]]:
+    """What the command `show` says is published."""
+    output = tmp_path / "shown.parquet"
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "beam_jobs.show", *arguments),
+            *(f"--storage={stack.root}", f"--output={output}"),
+        ],
+        env=stack.airflow.environment,
+        cwd=ROOT,
+        check=True,
+    )
+    return duckdb.execute(f"FROM '{output}'").fetchall()
+
+
+def wait_for_run(stack: Stack, dag_id: str, number: int) -> Run:
+    """Waits for a run that starts by itself, the so-manieth of its DAG."""
+    for _ in stack.airflow.looks(120, lambda: stack.airflow.runs(dag_id)):
+        if len(runs := stack.airflow.runs(dag_id)) >= number:
+            return stack.airflow.wait_for(runs[number - 1])
+    raise AssertionError("looks until it raises")
+
+
+@pytest.fixture(scope="module")
+def week(stack: Stack) -> Stack:
+    """The first week, computed by a backfill."""
+    stack.bigquery.create_dataset("shops")
+    for day in WEEK:
+        stack.put(f"sales/date={day}/sales.csv", sales_of(day))
+    stack.airflow.wait_for_dags("sales_daily")
+    stack.airflow.command(
+        *("backfill", "create", "--dag-id", "sales_daily"),
+        *("--from-date", WEEK[0], "--to-date", WEEK[-1]),
+    )
+    # Beside them is the run that the schedule asks for, of the last day.
+    for run in stack.airflow.runs("sales_daily"):
+        if not run.run_id.startswith("backfill"):
+            continue
+        ended = stack.airflow.wait_for(run, 400)
+        assert ended.state == "success", stack.airflow.tasks(ended)
+    return stack
+
+
+def test_a_backfill_publishes_each_day(week: Stack, tmp_path: Path) -> None:
+    for day in WEEK:
+        (tmp_path / day).mkdir()
+        shown = show(week, "sales", "by_shop", f"--date={day}", tmp_path=tmp_path)
+        assert shown == expected([sales_of(day)], tmp_path / day)
+
+
+def test_published_days_are_partitions_in_bigquery(week: Stack) -> None:
+    rows = week.bigquery.list_rows("shops.sales_by_shop$20130103")
+    expected_sales = dict.fromkeys(("shop0", "shop1", "shop2"), 10)
+    assert {row["shop"]: row["sales"] for row in rows} == expected_sales
+
+
+def test_a_week_rolls_up_by_itself_when_its_days_are_published(week: Stack, tmp_path: Path) -> None:
+    run = wait_for_run(week, "sales_weekly", 1)
+    assert run.state == "success", week.airflow.task_log(run, "roll_up")
+    shown = show(week, "sales", "by_shop", "--period=week", "--date=2012-12-31", tmp_path=tmp_path)
+    assert shown == expected([sales_of(day) for day in WEEK], tmp_path)
+
+
+def test_a_day_that_is_published_anew_is_in_its_week_again(week: Stack, tmp_path: Path) -> None:
+    before = len(week.airflow.runs("sales_weekly"))
+    changed = sales_of("2013-01-09")
+    week.put("sales/date=2013-01-02/sales.csv", changed)
+    run = week.airflow.wait_for(week.airflow.trigger("sales_daily", {"date": "2013-01-02"}))
+    assert run.state == "success", week.airflow.tasks(run)
+
+    wait_for_run(week, "sales_weekly", before + 1)
+    shown = show(week, "sales", "by_shop", "--period=week", "--date=2012-12-31", tmp_path=tmp_path)
+    texts = [changed if day == "2013-01-02" else sales_of(day) for day in WEEK]
+    assert shown == expected(texts, tmp_path)
+
+
+def test_a_file_that_is_broken_leaves_what_is_published(week: Stack, tmp_path: Path) -> None:
+    week.put("sales/date=2013-01-04/sales.csv", sales_of("2013-01-04") + "shop0,item,cheap\n")
+    run = week.airflow.wait_for(week.airflow.trigger("sales_daily", {"date": "2013-01-04"}))
+    assert run.state == "failed"
+    log = week.airflow.task_log(run, "aggregate")
+    assert "sales.csv:42: price: 'cheap'" in log
+    shown = show(week, "sales", "by_shop", "--date=2013-01-04", tmp_path=tmp_path)
+    assert shown == expected([sales_of("2013-01-04")], tmp_path)
+
+
+def test_a_run_waits_without_a_worker_until_its_marker_is_there(
+    stack: Stack, tmp_path: Path
+) -> None:
+    stack.put("returns/date=2013-02-01/a.csv", "shop,item,price\nshop0,a,1.25\n")
+    run = stack.airflow.trigger("returns_daily", {"date": "2013-02-01"})
+    for _ in stack.airflow.looks(60, lambda: stack.airflow.tasks(run)):
+        if stack.airflow.tasks(run)["wait_for_files"] == "deferred":
+            break
+    stack.put("returns/date=2013-02-01/b.csv", "shop,item,price\nshop0,a,2.25\n")
+    stack.put("returns/date=2013-02-01/_SUCCESS", "")
+    assert stack.airflow.wait_for(run).state == "success"
+    (row,) = show(stack, "returns", "total", "--date=2013-02-01", tmp_path=tmp_path)
+    assert row == (2, Decimal("3.50"))
+
+
+def test_a_check_that_fails_publishes_nothing_and_keeps_the_results(stack: Stack) -> None:
+    stack.put("returns/date=2013-02-02/a.csv", "shop,item,price\nshop0,a,0.00\n")
+    stack.put("returns/date=2013-02-02/_SUCCESS", "")
+    run = stack.airflow.wait_for(stack.airflow.trigger("returns_daily", {"date": "2013-02-02"}))
+    tasks = stack.airflow.tasks(run)
+    assert run.state == "failed"
+    assert (tasks["audit"], tasks["publish"], tasks["clean_up"]) == (
+        "failed",
+        "upstream_failed",
+        "success",
+    )
+    assert "no_giveaways" in stack.airflow.task_log(run, "audit")
+    kept = {blob.name.rpartition("/")[2] for blob in stack.bucket.list_blobs(prefix="results/ret")}
+    assert {"total.parquet", "audit.json", "report.json"} <= kept
+
+
+def test_a_dry_run_says_what_it_would_do_and_does_nothing(stack: Stack) -> None:
+    form = {"date": "2013-02-03", "pattern": "returns/date=2013-02-0*/*.csv", "dry_run": True}
+    run = stack.airflow.wait_for(stack.airflow.trigger("returns_daily", form))
+    assert run.state == "success"
+    assert stack.airflow.tasks(run)["aggregate"] == "skipped"
+    assert "SELECT count(*) AS returned" in stack.airflow.task_log(run, "aggregate")
