@@ -173,7 +173,7 @@ def _load(
     if reported is None:
         raise InputError(f"{path}: the run has no result {name}; run it again with this dataset")
     try:
-        reader = _reader(local, reported.columns)
+        reader = table_function(local, reported.columns)
         session.execute(f"CREATE VIEW {quote_name(name)} AS FROM {reader}")
         ((rows,),) = session.execute(f"SELECT count(*) FROM {quote_name(name)}").fetchall()
     except duckdb.Error as error:
@@ -183,20 +183,6 @@ def _load(
         raise InputError(
             f"{path}: has {rows:,} rows, and the run wrote {reported.rows:,}; run it again"
         )
-
-
-def _reader(path: str, columns: Mapping[str, str]) -> str:
-    """Return the table function that reads a result as `beam_jobs.results` writes it."""
-    file = quote_text(path)
-    if path.endswith(".parquet"):
-        return f"read_parquet({file})"
-    types = ", ".join(f"{quote_text(name)}: {quote_text(kind)}" for name, kind in columns.items())
-    if path.endswith(".jsonl"):
-        return f"read_json({file}, format = 'newline_delimited', columns = {{{types}}})"
-    return (
-        f"read_csv({file}, auto_detect = false, header = true, delim = ',', quote = '\"', "
-        f"escape = '\"', nullstr = '', allow_quoted_nulls = false, columns = {{{types}}})"
-    )
 
 
 def _late(earlier: list[Earlier]) -> LateFiles | None:

@@ -23,31 +23,7 @@ from beam_jobs.partition_folder import (
     read_manifest,
     run_id_of,
 )
-from beam_jobs.published import (
-    history,
-    published,
-    published_manifests,
-    published_partitions,
-)
 from beam_jobs.run_report import RunReport
-
-__all__ = [
-    "PartitionFolder",
-    "RefusedError",
-    "begin",
-    "check_base",
-    "discard",
-    "history",
-    "new_run_id",
-    "newest_version_number",
-    "publish",
-    "published",
-    "published_manifests",
-    "published_partitions",
-    "read_manifest",
-    "restore",
-    "run_id_of",
-]
 
 REPORT = "report.json"
 REJECTS = "rejects.jsonl"

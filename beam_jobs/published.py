@@ -88,18 +88,3 @@ def published_partitions(
         with contextlib.suppress(UsageError):  # a folder of someone else's
             partitions.append(Partition.parse(key, grain))
     return sorted(partitions)
-
-
-def history(folder: PartitionFolder, most: int) -> list[tuple[Partition, Version]]:
-    """Return what is published of the partitions before one, in their order.
-
-    Args:
-        folder: Of the partition.
-        most: How many partitions to look back; fewer may be published.
-    """
-    first = last = folder.partition.previous
-    for _ in range(most - 1):
-        first = first.previous
-    if most < 1:
-        return []
-    return published(folder.storage, folder.dataset, first.grain, first, last)

@@ -297,10 +297,10 @@ class LocalAirflow:
         found = self.ask("GET", path)["task_instances"]
         return {one["task_id"]: one["state"] for one in found}
 
-    def task_log(self, run: Run, task_id: str, attempt: int = 1) -> str:
+    def task_log(self, run: Run, task_id: str, attempt: int = 1, map_index: int = -1) -> str:
         """What a task has written."""
         path = f"dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/{task_id}/logs/{attempt}"
-        found = self.ask("GET", f"{path}?full_content=true")["content"]
+        found = self.ask("GET", f"{path}?full_content=true&map_index={map_index}")["content"]
         return "\n".join(
             " ".join(str(line[key]) for key in ("event", "error_detail") if line.get(key))
             if isinstance(line, dict)

@@ -192,7 +192,7 @@ def _aggregate(dataset: Dataset, path: Path, settings: Settings) -> BaseOperator
         task_id="aggregate",
         doc_md=f"Runs `python -m beam_jobs.aggregate_files --dataset={path.name} --date=…`",
         pre_execute=functools.partial(
-            partition_tasks.begin_aggregate, path=path, storage=settings.storage
+            partition_tasks.begin_aggregate, path=path, settings=settings
         ),
         pool=settings.pool,
         runner=settings.runner,

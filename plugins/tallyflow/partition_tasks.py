@@ -21,6 +21,7 @@ from beam_jobs.errors import InputError, UsageError
 from beam_jobs.partition import Grain, Partition
 from tallyflow.partitions import partition_of
 from tallyflow.runs import refuse_unknown_fields
+from tallyflow.settings import Settings
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -54,7 +55,7 @@ def attempt_id(run_id: str, try_number: int) -> str:
     return f"{run_id_of(run_id)}.{try_number}"
 
 
-def begin_aggregate(context: Context, path: Path, storage: str) -> None:
+def begin_aggregate(context: Context, path: Path, settings: Settings) -> None:
     """Before the Beam job: checks the form, and says under which id the job's files will be.
 
     Raises:
@@ -68,9 +69,9 @@ def begin_aggregate(context: Context, path: Path, storage: str) -> None:
     if not params["dry_run"]:
         return
     command = [sys.executable, "-m", "beam_jobs.aggregate_files", f"--dataset={path}"]
-    command += [f"--date={partition.key}", f"--storage={storage}", "--describe"]
+    command += [f"--date={partition.key}", f"--storage={settings.storage}", "--describe"]
     if params["pattern"]:
-        command.append(f"--input={params['pattern']}")
+        command.append(f"--input={settings.locate(params['pattern'])}")
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         raise AirflowFailException(done.stderr.strip())
@@ -158,24 +159,30 @@ def _days_for_rollup(dataset: Dataset, storage: str, period: Partition) -> Itera
 def discard_run(path: Path, storage: str, partition: str, run_id: str) -> None:
     """The task `clean_up`, a teardown: deletes what a run wrote that is not published.
 
-    What failed its audit stays, to be looked at, until a later run of the partition is published.
+    What was refused, for its rejects or by its audit, stays to be looked at until a later run of
+    the partition is published.
     """
     from beam_jobs.partition_folder import PartitionFolder  # noqa: PLC0415
     from beam_jobs.partition_store import discard  # noqa: PLC0415
 
     dataset = load_dataset(path)
     folder = PartitionFolder(storage, dataset.name, Partition.parse(partition, dataset.grain))
-    if _has_failed_its_audit(folder.run(run_id)):
-        _LOG.warning("The results are kept, to be looked at: %s", folder.run(run_id))
+    if _was_refused(folder.run(run_id)):
+        _LOG.warning("What the run wrote is kept, to be looked at: %s", folder.run(run_id))
     elif not discard(folder, run_id):
         _LOG.info("Run %s is published", run_id)
 
 
-def _has_failed_its_audit(folder: str) -> bool:
+def _was_refused(folder: str) -> bool:
     from beam_jobs.audit_report import AuditReport  # noqa: PLC0415
     from beam_jobs.files import join_path, match_files, open_input  # noqa: PLC0415
-    from beam_jobs.partition_store import AUDIT  # noqa: PLC0415
+    from beam_jobs.partition_store import AUDIT, REPORT  # noqa: PLC0415
+    from beam_jobs.run_report import RunReport  # noqa: PLC0415
 
+    for file in match_files(join_path(folder, REPORT)):
+        with open_input(file) as stream:
+            if not RunReport.of_json(stream.read(), file.path).complete:
+                return True
     for file in match_files(join_path(folder, AUDIT)):
         with open_input(file) as stream:
             return not AuditReport.of_json(stream.read(), file.path).passed

@@ -279,7 +279,12 @@ def test_metrics_name_their_step_as_the_pipeline_does(server: DataflowServer) ->
 
 
 def test_a_directory_serves_one_service(server: DataflowServer, tmp_path: Path) -> None:
-    assert DataflowServer(server.directory).launch().wait(20) == 1
-    assert DataflowServer(tmp_path, grpc_port=server.grpc_port).launch().wait(20) == 1
-    assert DataflowServer(tmp_path, port=server.port).launch().wait(20) == 1
-    assert server.jobs().list(**PLACE).execute()["jobs"]
+    others = [
+        DataflowServer(server.directory),
+        DataflowServer(tmp_path / "1", grpc_port=server.grpc_port),
+        DataflowServer(tmp_path / "2", port=server.port),
+    ]
+    processes = [other.launch() for other in others]
+    assert [process.wait(20) for process in processes] == [1, 1, 1]
+    job_id = server.submit("undisturbed-job")["id"]
+    assert server.wait_for_state(job_id) == "JOB_STATE_DONE"
