@@ -24,13 +24,13 @@ from beam_jobs.files import InputFile, is_remote, join_path, open_input
 from beam_jobs.late_files import late_files
 from beam_jobs.partition import Partition
 from beam_jobs.partition_folder import PartitionFolder
+from beam_jobs.partition_store import AUDIT, REPORT
 from beam_jobs.published import published, published_partitions
+from beam_jobs.published_results import table_function
 from beam_jobs.run_report import RunReport
-from beam_jobs.session import open_session, quote_name, quote_text
+from beam_jobs.session import open_session, quote_name
 from beam_jobs.sql.syntax import duckdb_error
 
-AUDIT = "audit.json"
-_REPORT = "report.json"
 _LOG = logging.getLogger(__name__)
 
 
@@ -79,7 +79,7 @@ def audit(dataset: Dataset, storage: str, partition: Partition, run_id: str) -> 
     conditions = _conditions(dataset)
     folder = PartitionFolder(storage, dataset.name, partition)
     run = folder.run(run_id)
-    report = _read_report(run, _REPORT, "the run is not complete: run it again")
+    report = _read_report(run, REPORT, "the run is not complete: run it again")
     if report.problem:
         raise InputError(f"{folder}: run {run_id} failed: {report.problem}")
     metrics = [metric for condition in conditions.values() for metric in condition.metrics]

@@ -225,9 +225,9 @@ def _client(_emulator: str | None, _process: int) -> Any:
 
     As Beam's: default credentials, and ``STORAGE_EMULATOR_HOST`` in place of Google's.
     """
-    from google.cloud import storage  # type: ignore[import-untyped]
+    from google.cloud.storage import Client
 
-    return storage.Client(project=None)
+    return Client(project=None)
 
 
 @dataclass(frozen=True)

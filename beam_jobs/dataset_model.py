@@ -44,6 +44,7 @@ from beam_jobs.formats import (
     check_sign,
 )
 from beam_jobs.partition import Grain, Partition
+from beam_jobs.partition_paths import path_columns
 from beam_jobs.schedule import SCHEDULE_PRESETS, check_schedule, is_hourly
 
 
@@ -299,7 +300,16 @@ class Dataset(BaseModel):
     @property
     def file_format(self) -> FileFormat:
         """What the declaration says about the layout of the files."""
-        return FileFormat(self.format, **{name: getattr(self, name) for name in OPTION_FORMATS})
+        # Path columns are the same for each partition, those without files among them; and texts for
+        # hours, which are written like 05. What a * stands for is found out.
+        first = Partition(self.first_partition.start, "hour")
+        folder = fill_in(self.pattern.rpartition("/")[0], first)
+        named = [part for part in folder.split("/") if "*" not in part]
+        return FileFormat(
+            self.format,
+            **{name: getattr(self, name) for name in OPTION_FORMATS},
+            path_columns=path_columns([f"{'/'.join(named)}/"]),
+        )
 
     def input_pattern(self, partition: Partition) -> str:
         """The pattern of one partition's files, relative to the storage root."""

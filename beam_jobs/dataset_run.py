@@ -12,16 +12,8 @@ from beam_jobs.dataset_model import Dataset
 from beam_jobs.errors import InputError
 from beam_jobs.files import InputFile, join_path
 from beam_jobs.launch import file_read
-from beam_jobs.partition_store import (
-    REJECTS,
-    REPORT,
-    PartitionFolder,
-    begin,
-    check_base,
-    discard,
-    publish,
-    read_manifest,
-)
+from beam_jobs.partition_folder import PartitionFolder, read_manifest
+from beam_jobs.partition_store import REJECTS, REPORT, begin, check_base, discard, publish
 from beam_jobs.run_report import Changes, FileChange, RunReport
 from beam_jobs.task import Asked, Task
 

@@ -40,7 +40,7 @@ def find_layout(files: Sequence[InputFile], given: FileFormat) -> Layout:
     _check_options(name, given)
     declared = dict(given.columns or {})
     _check_types(declared, name)
-    in_paths = path_columns([file.path for file in files])
+    in_paths = {**path_columns([file.path for file in files]), **given.path_columns}
     # An empty text file is one without records; of the other formats, none is empty.
     is_text = name in ("csv", "text", "json")
     filled = [file for file in files if file.size or not is_text]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, get_args
 
@@ -100,6 +100,8 @@ class FileFormat:
         skip_lines: As in `Dialect`.
         encoding: Of the text of CSV and text files.
         compression: Of all files, whatever the endings of their names.
+        path_columns: Name to DuckDB type of the columns that folders of the paths name; the others
+            are inferred.
     """
 
     name: FormatName | None = None
@@ -113,6 +115,7 @@ class FileFormat:
     skip_lines: int | None = None
     encoding: Encoding | None = None
     compression: Compression | None = None
+    path_columns: Mapping[str, str] = field(default_factory=dict)
 
 
 def check_sign(text: str) -> str:

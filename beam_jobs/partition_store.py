@@ -14,15 +14,7 @@ from beam_jobs.conditional_files import ChangedMeanwhileError, Store, open_store
 from beam_jobs.errors import InputError, TallyflowError, UsageError
 from beam_jobs.files import join_path
 from beam_jobs.manifest import Begun, Contents, Manifest, PublishedAggregate, Version
-from beam_jobs.partition_folder import (
-    RUNS,
-    Found,
-    PartitionFolder,
-    new_run_id,
-    newest_version_number,
-    read_manifest,
-    run_id_of,
-)
+from beam_jobs.partition_folder import RUNS, Found, PartitionFolder, read_manifest
 from beam_jobs.run_report import RunReport
 
 REPORT = "report.json"

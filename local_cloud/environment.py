@@ -119,7 +119,7 @@ def _storage(url: str) -> dict[str, str]:
         "CLOUD_STORAGE_EMULATOR_ENDPOINT": url,  # pyarrow
         "GOOGLE_BASE_URL": url,  # obstore
         "GOOGLE_ALLOW_HTTP": "true",
-        "GOOGLE_SKIP_SIGNATURE": "true",
+        "GOOGLE_BEARER_TOKEN": "local",  # else it asks the metadata server's fixed address
         # Without it gcsfs asks, over gRPC, what kind of bucket it has, and waits for ever.
         "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
     }

@@ -21,8 +21,9 @@ from local_cloud.errors import ServiceError, internal_error
 from local_cloud.faults import Dropped, Fault, Faults, refuse
 
 HOST = "127.0.0.1"
-READY = "/_local_cloud/ready"
-FAULTS = "/_local_cloud/faults"
+_OWN = "/_local_cloud/"
+READY = f"{_OWN}ready"
+FAULTS = f"{_OWN}faults"
 
 
 def build_app(routes: Sequence[BaseRoute], faults: Faults) -> Starlette:
@@ -95,7 +96,7 @@ class _FaultMiddleware:
                 _drop_connection(scope)
 
     def _fault(self, scope: Scope) -> Fault | None:
-        if not self._faults.pending():
+        if not self._faults.pending() or scope["path"].startswith(_OWN):
             return None
         for route in self._routes:
             if isinstance(route, Route) and route.matches(scope)[0] == Match.FULL:
@@ -113,10 +114,11 @@ def _drop_connection(scope: Scope) -> None:
     scope["state"]["transport"].abort()
 
 
-class _Config(uvicorn.Config):
+class UvicornConfig(uvicorn.Config):
     """Uvicorn's configuration, with the connection's transport in each request's state."""
 
     def load(self) -> None:
+        """Puts a protocol of our own in place of the one that uvicorn chose."""
         super().load()
         protocol = self.http_protocol_class
 
@@ -136,7 +138,7 @@ def serve(app: ASGIApp, port: int) -> None:
     """
     # So that libraries that log at INFO say so in the service's log, each line with its time.
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    config = _Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=3)
+    config = UvicornConfig(app, log_config=None, access_log=False, timeout_graceful_shutdown=3)
     uvicorn.Server(config).run(sockets=[listen(port)])
 
 

@@ -17,7 +17,7 @@ from local_cloud.files import Files
 from local_cloud.gateway.hosts import Backend, Hosts
 from local_cloud.gateway.identity import Identity
 from local_cloud.gateway.proxy import BUFFER_BYTES, Proxy
-from local_cloud.serving import _Config, build_app, listen
+from local_cloud.serving import UvicornConfig, build_app, listen
 from local_cloud.settings import DEFAULT_PROJECT, DEFAULT_REGION
 
 _GRACE_SECONDS = 3
@@ -50,7 +50,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
         return JSONResponse(dict(proxy.refused))
 
     routes: list[BaseRoute] = [Route("/_local_cloud/refused", refused), *identity.routes()]
-    config = _Config(
+    config = UvicornConfig(
         build_app(routes, Faults()),
         log_config=None,
         access_log=False,

@@ -13,7 +13,7 @@ from beam_jobs.dataset_parts import BigQueryLoad
 if TYPE_CHECKING:
     from beam_jobs.dataset_model import Dataset
     from beam_jobs.manifest import Version
-    from beam_jobs.partition_store import PartitionFolder
+    from beam_jobs.partition_folder import PartitionFolder
 
 # https://cloud.google.com/bigquery/docs/loading-data-cloud-storage-parquet#parquet_conversions:
 # the types of DuckDB whose Parquet BigQuery loads without changing a value.
@@ -39,15 +39,26 @@ _NUMERIC = (29, 9)
 
 
 def load_jobs(
-    dataset: Dataset, folder: PartitionFolder, version: Version, load: BigQueryLoad
+    dataset: Dataset,
+    folder: PartitionFolder,
+    version: Version,
+    load: BigQueryLoad,
+    project: str | None,
 ) -> list[dict[str, Any]]:
     """The configuration of a load job for each aggregate of a dataset that is to be loaded.
 
     Each replaces the partition of its table, so that a second load changes nothing.
 
+    Args:
+        dataset: The dataset.
+        folder: Of the partition.
+        version: What is published of it.
+        load: What the dataset says about BigQuery.
+        project: Of the tables, where the dataset does not name another.
+
     Raises:
-        AirflowFailException: The results are not in Cloud Storage, or a column has a type that
-            BigQuery would change.
+        AirflowFailException: The results are not in Cloud Storage, no project is known, or a column
+            has a type that BigQuery would change.
     """
     from beam_jobs.files import InputFile, join_path, open_input  # noqa: PLC0415
     from beam_jobs.run_report import RunReport  # noqa: PLC0415
@@ -56,6 +67,11 @@ def load_jobs(
         raise AirflowFailException(
             f"BigQuery loads from Cloud Storage only, and the results are in {folder.storage}: set "
             "TALLYFLOW_STORAGE to a gs:// URL, or delete `bigquery` in the dataset's file"
+        )
+    if not (load.project or project):
+        raise AirflowFailException(
+            "BigQuery's project is not known: set TALLYFLOW_PROJECT, or `project` below `bigquery` "
+            "in the dataset's file"
         )
     report_path = join_path(folder.path, version.report)
     with open_input(InputFile(report_path, 0)) as stream:
@@ -67,7 +83,7 @@ def load_jobs(
                 "sourceUris": [join_path(folder.path, version.aggregates[name].result)],
                 "sourceFormat": "PARQUET",
                 "destinationTable": {
-                    **({"projectId": load.project} if load.project else {}),
+                    "projectId": load.project or project,
                     "datasetId": load.dataset,
                     "tableId": f"{dataset.name}_{name}${_decorator(folder)}",
                 },

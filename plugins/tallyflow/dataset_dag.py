@@ -83,7 +83,7 @@ def dataset_dag(dataset: Dataset, path: Path, settings: Settings) -> DAG:
             task_id="publish",
             doc_md="Makes the results visible, in one step.",
             python_callable=partition_tasks.publish_partition,
-            op_kwargs=arguments,
+            op_kwargs={**arguments, "project": settings.project},
             outlets=[
                 partition_tasks.partitions_asset(dataset, dataset.grain),
                 *(partition_tasks.days_asset(dataset, grain) for grain in dataset.rollups),

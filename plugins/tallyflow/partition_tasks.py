@@ -50,7 +50,7 @@ def attempt_id(run_id: str, try_number: int) -> str:
 
     A task that was cleared after its results were published has to leave those files alone.
     """
-    from beam_jobs.partition_store import run_id_of  # noqa: PLC0415
+    from beam_jobs.partition_folder import run_id_of  # noqa: PLC0415
 
     return f"{run_id_of(run_id)}.{try_number}"
 
@@ -99,6 +99,7 @@ def publish_partition(
     storage: str,
     partition: str,
     run_id: str,
+    project: str | None,
     *,
     outlet_events: OutletEventAccessorsProtocol,
 ) -> list[dict[str, Any]]:
@@ -109,6 +110,7 @@ def publish_partition(
         storage: The storage root.
         partition: Its key.
         run_id: Of the run whose results wait to be published.
+        project: Of the tables in BigQuery, where the dataset does not name another.
         outlet_events: Airflow's own, which it passes by this name.
 
     Returns:
@@ -133,7 +135,9 @@ def publish_partition(
     for grain in dataset.rollups:
         days = list(_days_for_rollup(dataset, storage, Partition.holding(found.start, grain)))
         outlet_events[days_asset(dataset, grain)].add_partitions(days)
-    return load_jobs(dataset, folder, version, dataset.bigquery) if dataset.bigquery else []
+    if dataset.bigquery is None:
+        return []
+    return load_jobs(dataset, folder, version, dataset.bigquery, project)
 
 
 def _days_for_rollup(dataset: Dataset, storage: str, period: Partition) -> Iterator[str]:

@@ -11,7 +11,8 @@ import pytest
 from beam_jobs import aggregate_files, partitions
 from beam_jobs.errors import InputError, TallyflowError, UsageError
 from beam_jobs.partition import Grain, Partition
-from beam_jobs.partition_store import PartitionFolder, RefusedError, begin, read_manifest
+from beam_jobs.partition_folder import PartitionFolder, read_manifest
+from beam_jobs.partition_store import RefusedError, begin
 from beam_jobs.run_report import Changes, RunReport
 
 DATASET = """

@@ -12,16 +12,9 @@ from beam_jobs import aggregate_files, partitions, show
 from beam_jobs.conditional_files import ChangedMeanwhileError, open_store
 from beam_jobs.errors import InputError, TallyflowError, UsageError
 from beam_jobs.partition import Partition
-from beam_jobs.partition_folder import read_manifest
-from beam_jobs.partition_store import (
-    PartitionFolder,
-    RefusedError,
-    begin,
-    discard,
-    publish,
-    published_manifests,
-    restore,
-)
+from beam_jobs.partition_folder import PartitionFolder, read_manifest
+from beam_jobs.partition_store import RefusedError, begin, discard, publish, restore
+from beam_jobs.published import published_manifests
 from tests.local_cloud.storage_server import StorageServer
 from tests.unit.runs_to_publish import (
     finished_run,

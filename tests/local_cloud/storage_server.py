@@ -15,7 +15,7 @@ import psutil
 import pytest
 import requests
 from google.auth.credentials import AnonymousCredentials
-from google.cloud import storage  # type: ignore[import-untyped]
+from google.cloud import storage
 
 PROJECT = "local-project"
 _ROOT = Path(__file__).parents[2]

@@ -14,7 +14,8 @@ from beam_jobs import states
 from beam_jobs.dataset_model import Dataset
 from beam_jobs.manifest import Version
 from beam_jobs.partition import Partition
-from beam_jobs.partition_store import PartitionFolder, begin, publish
+from beam_jobs.partition_folder import PartitionFolder
+from beam_jobs.partition_store import begin, publish
 from beam_jobs.run_report import (
     AggregateReport,
     Columns,

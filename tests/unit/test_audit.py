@@ -18,8 +18,8 @@ from beam_jobs.audit_report import AuditReport, CheckResult
 from beam_jobs.dataset_model import Dataset
 from beam_jobs.errors import InputError, UsageError
 from beam_jobs.partition import Partition
-from beam_jobs.partition_folder import PartitionFolder
-from beam_jobs.partition_store import begin, publish, read_manifest
+from beam_jobs.partition_folder import PartitionFolder, read_manifest
+from beam_jobs.partition_store import begin, publish
 from beam_jobs.results import write_result
 from beam_jobs.run_report import (
     AggregateReport,

@@ -67,7 +67,7 @@ def test_a_dataset_has_the_name_of_its_file_and_the_defaults(tmp_path: Path) -> 
     assert (dataset.schedule, dataset.catchup, dataset.retries) == ("@daily", False, 2)
     assert (dataset.tags, dataset.max_rejects) == ((), 0)
     assert (dataset.output_format, dataset.when_missing) == ("parquet", "fail")
-    assert dataset.file_format == FileFormat()
+    assert dataset.file_format == FileFormat(path_columns={"date": "DATE"})
 
 
 def test_the_file_format_holds_what_is_declared(tmp_path: Path) -> None:
@@ -79,7 +79,16 @@ def test_the_file_format_holds_what_is_declared(tmp_path: Path) -> None:
         null_strings="['NA', '']",
         columns="{a: INTEGER}",
     )
-    assert dataset.file_format == FileFormat("csv", "\t", False, ("NA", ""), {"a": "INTEGER"})
+    assert dataset.file_format == FileFormat(
+        "csv", "\t", False, ("NA", ""), {"a": "INTEGER"}, path_columns={"date": "DATE"}
+    )
+
+
+def test_the_columns_of_the_paths_are_the_same_for_each_partition(tmp_path: Path) -> None:
+    pattern = "x/v=1/region=*/{date}/date={date}/hour={hour}/*.csv"
+    dataset = load(tmp_path, pattern=pattern, schedule="'@hourly'")
+    expected = {"v": "BIGINT", "date": "DATE", "hour": "VARCHAR"}
+    assert dataset.file_format.path_columns == expected
 
 
 def test_the_file_format_holds_the_dialect(tmp_path: Path) -> None:
@@ -92,7 +101,12 @@ def test_the_file_format_holds_the_dialect(tmp_path: Path) -> None:
         encoding="ISO-8859-1",
     )
     assert dataset.file_format == FileFormat(
-        quote="", escape="\\", comment="#", skip_lines=3, encoding="latin-1"
+        quote="",
+        escape="\\",
+        comment="#",
+        skip_lines=3,
+        encoding="latin-1",
+        path_columns={"date": "DATE"},
     )
 
 

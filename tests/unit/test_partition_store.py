@@ -14,21 +14,16 @@ from hypothesis import strategies as st
 from beam_jobs.conditional_files import ChangedMeanwhileError, open_store
 from beam_jobs.errors import InputError, TallyflowError, UsageError
 from beam_jobs.partition import Partition
-from beam_jobs.partition_folder import check_run_id, new_run_id, run_id_of
-from beam_jobs.partition_store import (
-    REPORT,
+from beam_jobs.partition_folder import (
     PartitionFolder,
-    RefusedError,
-    begin,
-    discard,
-    history,
+    check_run_id,
+    new_run_id,
     newest_version_number,
-    publish,
-    published,
-    published_manifests,
     read_manifest,
-    restore,
+    run_id_of,
 )
+from beam_jobs.partition_store import REPORT, RefusedError, begin, discard, publish, restore
+from beam_jobs.published import published, published_manifests
 from tests.unit.runs_to_publish import finished_run, folder_in, runs_there, visible_run
 
 
@@ -259,17 +254,6 @@ def test_hours_and_rollups_are_told_apart_from_days(tmp_path: Path) -> None:
     for partition in partitions:
         found = published(str(tmp_path), "flights", partition.grain, partition, partition)
         assert [one for one, _ in found] == [partition]
-
-
-def test_the_history_of_a_partition_is_what_is_published_in_the_periods_before(
-    tmp_path: Path,
-) -> None:
-    for key in ("2013-01-20", "2013-01-27", "2013-01-29", "2013-01-31", "2013-02-01"):
-        published_run(folder_in(tmp_path, key), "r")
-    folder = folder_in(tmp_path)
-    assert [one.key for one, _ in history(folder, 4)] == ["2013-01-27", "2013-01-29"]
-    assert [one.key for one, _ in history(folder, 3)] == ["2013-01-29"]
-    assert history(folder, 0) == []
 
 
 # -- the files -----------------------------------------------------------------------------------

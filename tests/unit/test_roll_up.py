@@ -18,12 +18,8 @@ from beam_jobs.dataset import load_dataset
 from beam_jobs.dataset_model import Dataset
 from beam_jobs.errors import TallyflowError, UsageError
 from beam_jobs.partition import Partition
-from beam_jobs.partition_store import (
-    PartitionFolder,
-    RefusedError,
-    read_manifest,
-    restore,
-)
+from beam_jobs.partition_folder import PartitionFolder, read_manifest
+from beam_jobs.partition_store import RefusedError, restore
 from beam_jobs.roll_up import main, roll_up
 from beam_jobs.rollup_report import RollupReport
 from beam_jobs.rollup_sources import find_rollup
