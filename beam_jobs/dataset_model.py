@@ -300,8 +300,8 @@ class Dataset(BaseModel):
     @property
     def file_format(self) -> FileFormat:
         """What the declaration says about the layout of the files."""
-        # Path columns are the same for each partition, those without files among them; and texts for
-        # hours, which are written like 05. What a * stands for is found out.
+        # Path columns are the same for each partition, those without files among them; and texts
+        # for hours, which are written like 05. What a * stands for is found out.
         first = Partition(self.first_partition.start, "hour")
         folder = fill_in(self.pattern.rpartition("/")[0], first)
         named = [part for part in folder.split("/") if "*" not in part]

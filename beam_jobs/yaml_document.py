@@ -13,7 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import yaml
+from yaml.composer import Composer
 from yaml.constructor import SafeConstructor
+from yaml.cyaml import CParser  # type: ignore[attr-defined]  # its own import of it
+from yaml.parser import Parser
+from yaml.reader import Reader
+from yaml.resolver import Resolver
+from yaml.scanner import Scanner
 
 FieldPath = tuple[str | int, ...]
 """The keys and list positions that lead to a value, such as ``("aggregates", "by_origin")``."""
@@ -127,7 +133,7 @@ def read_yaml(text: str) -> YamlDocument:
     reader = _Reader()
     value: object = None
     try:
-        node = yaml.compose(text, Loader=_Loader)
+        node = _compose(text)
         if node is not None:
             reader.entries[()] = _Entry(node.start_mark.line + 1, node)
             value = reader.read(node, ())
@@ -148,12 +154,12 @@ class _UnsupportedError(yaml.MarkedYAMLError):
     """YAML that is valid, but not read here."""
 
 
-class _Loader(yaml.SafeLoader):
+class _PlainComposer(Composer):
     """Composes nodes without anchors, aliases and tags, none of which a declaration needs."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         """Composes the next node; PyYAML calls it for every node of the text."""
-        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        event: Any = self.peek_event()  # type: ignore[attr-defined]
         problem = None
         if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
             problem = "anchors (&name) and aliases (*name) are not supported; repeat the value"
@@ -164,12 +170,43 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
+class _Resolver(Resolver):
+    """Tells the types of scalars."""
+
+
 # To PyYAML 1e3 is text, to YAML 1.2, and with it to most editors, a number.
-_Loader.add_implicit_resolver(
+_Resolver.add_implicit_resolver(
     f"{_TAG}float",
     re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$"),
     list("-+.0123456789"),
 )
+
+
+class _Loader(_PlainComposer, Reader, Scanner, Parser, _Resolver):
+    """PyYAML's own parser, whose messages about a mistake say where it is."""
+
+    def __init__(self, stream: str) -> None:
+        Reader.__init__(self, stream)
+        Scanner.__init__(self)
+        Parser.__init__(self)
+        _PlainComposer.__init__(self)
+        _Resolver.__init__(self)
+
+
+class _FastLoader(_PlainComposer, CParser, _Resolver):
+    """The parser of libyaml, five times as fast: every DAG file reads all dataset files."""
+
+    def __init__(self, stream: str) -> None:
+        CParser.__init__(self, stream)
+        _PlainComposer.__init__(self)
+        _Resolver.__init__(self)
+
+
+def _compose(text: str) -> yaml.Node | None:
+    try:
+        return _FastLoader(text).get_single_node()
+    except yaml.YAMLError:
+        return _Loader(text).get_single_node()
 
 
 class _Reader:

@@ -159,6 +159,34 @@ class LocalCloud:
         """A database for Airflow; a driver can be named after ``postgresql``."""
         return postgres_url(self._entered, self._settings)
 
+    def add_image(
+        self,
+        name: str,
+        *,
+        python: Path | str,
+        environment: Mapping[str, str] | None = None,
+        directory: Path | str | None = None,
+    ) -> None:
+        """Says what stands in for a container image that Dataflow jobs name.
+
+        Args:
+            name: As jobs name it.
+            python: The interpreter, of the environment with the image's packages.
+            environment: The image's variables.
+            directory: The image's working directory; by default one that is made for the job.
+
+        Raises:
+            LocalCloudError: The interpreter or the directory is not there.
+        """
+        from local_cloud.images import Image, add_image  # noqa: PLC0415 - it takes time to load
+
+        image = Image(
+            python=str(Path(python).absolute()),
+            environment=dict(environment or {}),
+            directory=None if directory is None else str(Path(directory).absolute()),
+        )
+        add_image(self._entered, name, image)
+
     def log(self, service: str) -> str:
         """What a service has said."""
         return self._entered.log(service).read_text(errors="replace")

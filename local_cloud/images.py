@@ -29,11 +29,17 @@ class Image(BaseModel):
 
 
 _IMAGES = TypeAdapter(dict[str, Image])
+_REGISTRY = "images.json"
 
 
 def load_images(files: Files) -> Mapping[str, Image]:
     """The images that are known, by name."""
-    path = _registry(files)
+    return read_images(files.data("dataflow"))
+
+
+def read_images(service_directory: Path) -> Mapping[str, Image]:
+    """The images that the Dataflow service of a directory knows, by name."""
+    path = service_directory / _REGISTRY
     return _IMAGES.validate_json(path.read_bytes()) if path.exists() else {}
 
 
@@ -44,14 +50,12 @@ def add_image(files: Files, name: str, image: Image) -> None:
         LocalCloudError: Its interpreter or its directory is not there.
     """
     if not Path(image.python).is_file():
-        raise LocalCloudError(f"--python {image.python} is no file.")
+        raise LocalCloudError(f"The interpreter {image.python} is no file.")
     if image.directory is not None and not Path(image.directory).is_dir():
-        raise LocalCloudError(f"--directory {image.directory} is no directory.")
-    images = {**load_images(files), name: image}
-    _registry(files).parent.mkdir(exist_ok=True)
-    document = _IMAGES.dump_python(images)
-    write_atomically(_registry(files), json.dumps(document, indent=2) + "\n")
-
-
-def _registry(files: Files) -> Path:
-    return files.data("dataflow") / "images.json"
+        raise LocalCloudError(f"The working directory {image.directory} is no directory.")
+    service_directory = files.data("dataflow")
+    service_directory.mkdir(exist_ok=True)
+    document = _IMAGES.dump_python({**read_images(service_directory), name: image})
+    # The variables of an image may be secrets.
+    registry = service_directory / _REGISTRY
+    write_atomically(registry, json.dumps(document, indent=2) + "\n", mode=0o600)

@@ -7,9 +7,9 @@ stdin, which it holds open for as long as it lives: at the end of stdin the proc
 with all that it started. The process writes events to its stdout; whatever goes to stderr is
 appended to ``log.txt`` in the directory. Its last event is a final state.
 
-Started without an argument, the process imports what is slow to import and then waits for one
-`Run` command; until then stderr goes nowhere, and from then on into the job's ``log.txt`` (the
-process redirects it).
+Started with ``--like JOB_DIRECTORY``, the process makes ready for a job like that one, and then
+waits for one `Run` command; until then stderr goes nowhere, and from then on into the job's
+``log.txt`` (the process redirects it).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 JOB_FILE = "job.json"
 LOG_FILE = "log.txt"
+LIKE = "--like"
 
 JobState = Literal["JOB_STATE_RUNNING", "JOB_STATE_DONE", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED"]
 Importance = Literal[
@@ -147,7 +148,7 @@ class KillWorker(_Line):
 
 
 class Run(_Line):
-    """Run the job of this directory; only for a process started without one."""
+    """Run the job of this directory; only for a process started with ``--like``."""
 
     command: Literal["run"] = "run"
     directory: str

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from google.cloud import dataflow_v1beta3 as api
 from google.protobuf.json_format import ParseDict, ParseError
-from pydantic import TypeAdapter
 
 from local_cloud.dataflow.bucket import MissingObjectError, make_bucket, read_object, write_object
 from local_cloud.dataflow.jobs import as_submitted, check_job, name_taken, new_job
@@ -20,11 +19,8 @@ from local_cloud.dataflow.store import NameTakenError
 from local_cloud.dataflow.templates import check_parameters, parse_spec, read_json, refuse_update
 from local_cloud.dataflow.views import summary
 from local_cloud.errors import ServiceError
-from local_cloud.images import Image
+from local_cloud.images import Image, read_images
 
-# Written by `python -m local_cloud image add`.
-_IMAGES_FILE = "images.json"
-_IMAGES = TypeAdapter(dict[str, Image])
 _LAUNCHER = (sys.executable, "-m", "local_cloud.dataflow.launcher")
 _PY_FILE = "FLEX_TEMPLATE_PYTHON_PY_FILE"
 # Which option each of the image's other variables stands for.
@@ -117,16 +113,6 @@ def _template(
             ),
         )
     return spec, image
-
-
-def read_images(directory: Path) -> dict[str, Image]:
-    """What stands for which image.
-
-    Args:
-        directory: The service's directory.
-    """
-    path = directory / _IMAGES_FILE
-    return _IMAGES.validate_json(path.read_bytes()) if path.exists() else {}
 
 
 def _merged(

@@ -185,7 +185,7 @@ class Lifecycle:
         status, outcome = self._follow(job_id, lambda: self._workshop.start(directory))
         self._end(job_id, outcome, status)
         if not self._closed:
-            self._workshop.prepare()
+            self._workshop.prepare(directory)
 
     def _follow(self, job_id: str, start: Callable[[], JobProcess]) -> tuple[int, str]:
         """Starts a process and follows it to its end.

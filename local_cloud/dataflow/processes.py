@@ -13,7 +13,7 @@ from typing import IO
 
 from pydantic import ValidationError
 
-from local_cloud.dataflow.events import EVENT, LOG_FILE, Command, Event, Run
+from local_cloud.dataflow.events import EVENT, LIKE, LOG_FILE, Command, Event, Run
 
 _LAST_OUTPUT_SECONDS = 5
 
@@ -92,6 +92,9 @@ class JobProcess:
 class Workshop:
     """Starts the processes of jobs, and keeps one more ready once the first job has run.
 
+    That one has Beam imported, twice: it saves the next job some seconds, and takes memory. So a
+    service that has no jobs, or none yet, is without it.
+
     Args:
         argv: The command of a job's process, without the job's directory.
     """
@@ -117,11 +120,15 @@ class Workshop:
             return spare
         return JobProcess([*self._argv, str(directory)], directory / LOG_FILE)
 
-    def prepare(self) -> None:
-        """Makes ready for the next job."""
+    def prepare(self, earlier: Path) -> None:
+        """Makes ready for the next job.
+
+        Args:
+            earlier: The directory of the last one; the next one is likely to be of its kind.
+        """
         with self._lock, contextlib.suppress(OSError):
             if self._spare is None:
-                self._spare = JobProcess(self._argv, None)
+                self._spare = JobProcess([*self._argv, LIKE, str(earlier)], None)
 
     def close(self) -> None:
         """Ends what was made ready."""

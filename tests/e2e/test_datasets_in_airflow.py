@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from decimal import Decimal
@@ -115,8 +116,9 @@ def test_a_file_that_is_broken_leaves_what_is_published(week: Stack, tmp_path: P
     week.put("sales/date=2013-01-04/sales.csv", sales_of("2013-01-04") + "shop0,item,cheap\n")
     run = week.airflow.wait_for(week.airflow.trigger("sales_daily", {"date": "2013-01-04"}))
     assert run.state == "failed"
-    log = week.airflow.task_log(run, "aggregate")
-    assert "sales.csv:42: price: 'cheap'" in log
+    kept = week.bucket.list_blobs(match_glob="results/sales/date=2013-01-04/runs/*/rejects.jsonl")
+    (reject,) = (json.loads(blob.download_as_text()) for blob in kept)
+    assert (reject["line"], reject["text"]) == (42, "shop0,item,cheap")
     shown = show(week, "sales", "by_shop", "--date=2013-01-04", tmp_path=tmp_path)
     assert shown == expected([sales_of("2013-01-04")], tmp_path)
 

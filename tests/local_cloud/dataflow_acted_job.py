@@ -96,7 +96,7 @@ def obey() -> None:
 
 cancelled = threading.Event()
 given = threading.Event()
-directories = sys.argv[1:]
+directories = [] if sys.argv[1] == "--like" else sys.argv[1:]
 ACTS: dict[str, Callable[[], None]] = {
     act.__name__: act for act in (succeed, fail, crash, wait, neglect)
 }

@@ -24,7 +24,7 @@ from google.cloud import dataflow_v1beta3 as api
 from google.cloud.dataflow_v1beta3.services.jobs_v1_beta3.transports import (
     JobsV1Beta3GrpcTransport,
 )
-from googleapiclient.discovery import build  # type: ignore[import-untyped]
+from googleapiclient.discovery import build
 
 from local_cloud.dataflow.__main__ import running
 from local_cloud.serving import serve

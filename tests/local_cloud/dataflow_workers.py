@@ -133,6 +133,10 @@ class Service:
         directory = self.job_directory(job, name)
         return self.process(directory / "log.txt", str(directory))
 
+    def start_like(self, earlier: Path, log: Path) -> Run:
+        """Starts a process for a job that it will be told of, like an earlier one."""
+        return self.process(log, "--like", str(earlier))
+
     def process(self, log: Path, *arguments: str) -> Run:
         """Starts the process for a job."""
         with log.open("ab") as stderr:

@@ -35,7 +35,7 @@ from airflow.providers.google.cloud.sensors.bigquery import (
 )
 from airflow.providers.google.cloud.transfers.gcs_to_bigquery import GCSToBigQueryOperator
 from gcloud.aio.bigquery import Job, Table
-from googleapiclient.discovery import build  # type: ignore[import-untyped]
+from googleapiclient.discovery import build
 
 from tests.local_cloud.bigquery_server import (
     PROJECT,

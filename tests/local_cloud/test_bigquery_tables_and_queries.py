@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
-import googleapiclient.discovery  # type: ignore[import-untyped]
+import googleapiclient.discovery
 import httplib2  # type: ignore[import-untyped]
 import pyarrow as pa
 import pytest

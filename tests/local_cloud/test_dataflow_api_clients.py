@@ -34,8 +34,8 @@ from google.cloud.dataflow_v1beta3.services.metrics_v1_beta3.transports import (
     MetricsV1Beta3GrpcTransport,
 )
 from google.protobuf.json_format import ParseDict
-from googleapiclient.errors import HttpError  # type: ignore[import-untyped]
-from googleapiclient.http import BatchHttpRequest  # type: ignore[import-untyped]
+from googleapiclient.errors import HttpError
+from googleapiclient.http import BatchHttpRequest
 
 from tests.local_cloud.dataflow_server import (
     PLACE,

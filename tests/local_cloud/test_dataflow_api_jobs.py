@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from googleapiclient.errors import HttpError  # type: ignore[import-untyped]
+from googleapiclient.errors import HttpError
 
 from tests.local_cloud.dataflow_server import PLACE, DataflowServer, dataflow_server, job_body
 

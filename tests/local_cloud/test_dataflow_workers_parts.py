@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,11 @@ from apache_beam.portability.api import beam_runner_api_pb2
 from packaging.requirements import Requirement
 
 from local_cloud.dataflow.workers import closure
-from local_cloud.dataflow.workers.environment import base_environment
+from local_cloud.dataflow.workers.environment import base_environment, environments_directory
 from local_cloud.dataflow.workers.errors import JobError
 from local_cloud.dataflow.workers.images import find_image
 from local_cloud.dataflow.workers.installation import outer_variables
+from local_cloud.dataflow.workers.launching import worker_variables
 from local_cloud.dataflow.workers.steps import list_steps
 from local_cloud.dataflow.workers.submission import read_submission
 
@@ -55,20 +58,59 @@ def test_a_closure_tells_what_is_not_there_in_a_version_that_fits() -> None:
     assert not found.found
 
 
-def test_linked_distributions_can_be_imported_and_no_others(tmp_path: Path) -> None:
-    environment = base_environment(tmp_path)
-    assert base_environment(tmp_path) == environment
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder for environments."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return environments_directory()
+
+
+def test_linked_distributions_can_be_imported_and_no_others(cache: Path) -> None:
+    environment = base_environment()
+    assert base_environment() == environment
     names = {one.metadata["Name"] for one in closure.installed(environment.site)}
     assert "apache-beam" in names
     assert "apache-airflow" not in names
-    assert not list((tmp_path / "environments").glob(".*"))
+    imports = "import apache_beam, google.cloud.storage, numpy, sys"
+    run = [str(environment.python), "-s", "-c"]
+    variables = worker_variables(environment)
+    subprocess.run([*run, imports], check=True, env=variables)
+    for other in ("duckdb", "airflow", "polars"):
+        absent = subprocess.run(
+            [*run, f"import {other}"], check=False, stderr=subprocess.PIPE, env=variables
+        )
+        assert b"ModuleNotFoundError" in absent.stderr, other
+    # Folder by folder and not file by file, or it takes long to make, and to remove.
+    assert sum(path.is_symlink() for path in environment.site.rglob("*")) < 1000
+    assert not list(cache.glob(".*"))
 
 
-def test_what_a_killed_process_left_half_made_is_removed(tmp_path: Path) -> None:
-    half_made = tmp_path / "environments" / ".99999999-abc"
-    half_made.mkdir(parents=True)
-    base_environment(tmp_path)
+def test_what_a_killed_process_left_half_made_is_removed(cache: Path) -> None:
+    half_made = cache / ".99999999-abc"
+    half_made.mkdir(parents=True, mode=0o700)
+    cache.parent.chmod(0o700)
+    base_environment()
     assert not half_made.exists()
+
+
+def test_an_environment_that_no_job_has_used_for_long_is_removed(cache: Path) -> None:
+    used = base_environment().site.parents[2]
+    names = {"unused": 40, "in-use": 20}
+    for name, days in names.items():
+        (cache / name).mkdir()
+        settings = cache / name / "pyvenv.cfg"
+        settings.touch()
+        os.utime(settings, (time.time() - days * 24 * 3600,) * 2)
+    used.rename(cache / "renamed")  # So that it is to be made again.
+    base_environment()
+    assert {one.name for one in cache.iterdir()} == {"in-use", "renamed", used.name}
+
+
+def test_no_worker_is_run_from_a_folder_that_others_can_write_to(cache: Path) -> None:
+    cache.mkdir(parents=True)
+    cache.chmod(0o777)
+    with pytest.raises(PermissionError, match="set XDG_CACHE_HOME"):
+        base_environment()
 
 
 @pytest.mark.parametrize(
@@ -104,11 +146,11 @@ def test_beams_own_image_is_this_machines_interpreter(tmp_path: Path, repository
 def test_another_image_is_refused_unless_it_is_registered(tmp_path: Path, name: str) -> None:
     with pytest.raises(JobError, match="failed to pull image") as caught:
         find_image(pipeline_in(name), tmp_path)
-    assert f"local_cloud image {name} --python PATH" in str(caught.value)
+    assert f"local_cloud image add {name} --python PATH" in str(caught.value)
     (tmp_path / "images.json").write_text(json.dumps({name: {"python": sys.executable}}))
     image = find_image(pipeline_in(name), tmp_path)
     assert image is not None
-    assert image.python == Path(sys.executable)
+    assert image.python == sys.executable
 
 
 def test_a_stages_transforms_belong_to_the_steps_they_were_made_from() -> None:

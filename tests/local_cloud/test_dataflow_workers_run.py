@@ -12,6 +12,7 @@ import pytest
 from google.cloud.storage import Client
 
 from local_cloud import LocalCloud
+from local_cloud.dataflow.workers.environment import environments_directory
 from tests.local_cloud.dataflow_workers import Run, Service, build_wheel, submit
 
 BUCKET = "jobs"
@@ -197,7 +198,8 @@ def test_a_job_listens_on_loopback_only_and_ends_with_its_service(prepared: Jobs
 
 def test_a_process_that_was_made_ready_runs_a_job_it_is_given_later(prepared: Jobs) -> None:
     nowhere = prepared.folder / "nowhere.txt"
-    run = prepared.service.process(nowhere)
+    earlier = prepared.service.job_directory(prepared["numbers"], "earlier")
+    run = prepared.service.start_like(earlier, nowhere)
     directory = prepared.service.job_directory(prepared["numbers"])
     run.tell(command="run", directory=str(directory))
     assert run.finish() == DONE
@@ -228,7 +230,7 @@ def test_what_was_staged_and_what_it_requires_is_there(
 
 
 def test_an_environment_is_made_once_for_the_same_content(prepared: Jobs) -> None:
-    folder = prepared.folder / "environments"
+    folder = environments_directory()
     prepared.service.start(prepared["staged"], "staged-first").finish()
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     assert prepared.service.start(prepared["staged"], "staged-again").finish() == DONE
@@ -241,14 +243,14 @@ def test_a_package_that_does_not_install_fails_the_job_with_what_pip_said(prepar
     (error,) = run.errors()
     assert error.startswith("Workflow failed. Causes: failed to install extra packages")
     assert "broken-1.0-py3-none-any.whl" in error
-    assert not list((prepared.folder / "environments").glob(".*"))
+    assert not list(environments_directory().glob(".*"))
 
 
 def test_a_registered_image_runs_the_workers_with_what_was_staged(prepared: Jobs) -> None:
     unknown = prepared.service.start(prepared["image"], "unknown-image")
     assert unknown.finish() == FAILED
     assert IMAGE in unknown.errors()[0]
-    assert f"local_cloud image {IMAGE} --python" in unknown.errors()[0]
+    assert f"local_cloud image add {IMAGE} --python" in unknown.errors()[0]
     directory = prepared.folder / "image"
     directory.mkdir()
     (directory / "of_directory.py").touch()

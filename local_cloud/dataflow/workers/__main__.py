@@ -1,8 +1,7 @@
-"""Runs one job: ``python -m local_cloud.dataflow.workers [JOB_DIRECTORY]``.
+"""Runs one job: ``python -m local_cloud.dataflow.workers [--like] JOB_DIRECTORY``.
 
-What it is told and what it tells is in `local_cloud.dataflow.events`. Without a directory it makes
-ready for a job that it is given later. If the current folder is a service's, that includes
-importing Beam for the workers.
+What it is told and what it tells is in `local_cloud.dataflow.events`. With ``--like`` it makes
+ready for a job that it is given later, and that is likely to run in the same image as this one.
 """
 
 from __future__ import annotations
@@ -18,12 +17,15 @@ from typing import IO
 
 from pydantic import ValidationError
 
-from local_cloud.dataflow.events import COMMAND, LOG_FILE, Cancel, Command, KillWorker, Run
+from local_cloud.dataflow.events import COMMAND, LIKE, LOG_FILE, Cancel, Command, KillWorker, Run
 from local_cloud.dataflow.workers.ending import end_processes
-from local_cloud.dataflow.workers.environment import ENVIRONMENTS, base_environment
+from local_cloud.dataflow.workers.environment import base_environment, image_environment
+from local_cloud.dataflow.workers.errors import JobError
+from local_cloud.dataflow.workers.images import likely_image
 from local_cloud.dataflow.workers.launching import Launcher
 from local_cloud.dataflow.workers.reporting import Reporter
 from local_cloud.dataflow.workers.run import Job
+from local_cloud.dataflow.workers.submission import read_submission
 
 
 def main() -> None:
@@ -31,11 +33,9 @@ def main() -> None:
     reporter = Reporter(_protected_output())
     commands = _commands(sys.stdin)
     launcher = None
-    if len(sys.argv) > 1:
-        directory = Path(sys.argv[1])
-    else:
-        if Path(ENVIRONMENTS).is_dir():
-            launcher = Launcher(base_environment(Path.cwd()))
+    directory = Path(sys.argv[-1])
+    if sys.argv[1] == LIKE:
+        launcher = _launcher_for(directory)
         command = next((one for one in commands if isinstance(one, Run)), None)
         if command is None:
             end_processes()
@@ -49,6 +49,15 @@ def main() -> None:
         threading.Event().wait()  # The thread that has cancelled it ends the process.
     # Threads that wait for a dead worker for ever do not matter any more.
     os._exit(0)
+
+
+def _launcher_for(earlier: Path) -> Launcher | None:
+    """What starts the workers of jobs like an earlier one; None if there is no telling."""
+    try:
+        image = likely_image(read_submission(earlier))
+        return Launcher(image_environment(image) if image else base_environment())
+    except (JobError, OSError, ValueError):  # Such as when the job is lost in the meantime.
+        return None
 
 
 def _obey(commands: Iterator[Command], job: Job, reporter: Reporter) -> None:

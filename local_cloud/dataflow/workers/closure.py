@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import csv
 import sysconfig
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from importlib.metadata import Distribution
 from pathlib import Path, PurePosixPath
@@ -93,11 +94,28 @@ def required_by(distribution: Distribution, extras: Iterable[str] = ()) -> list[
     return [requirement for requirement in requirements if _holds(requirement, {"", *extras})]
 
 
-def link(distribution: Distribution, target: Path) -> None:
-    """Puts links to a distribution's files into a directory, where they can be imported."""
+def unshared_folders(paths: Iterable[str]) -> set[PurePosixPath]:
+    """The folders within directories in which only one distribution has files."""
+    count = Counter(
+        folder
+        for distribution in Distribution.discover(path=list(paths))
+        for folder in {one for path in _files(distribution) for one in path.parents}
+    )
+    return {folder for folder, distributions in count.items() if distributions == 1}
+
+
+def link(distribution: Distribution, target: Path, whole: Set[PurePosixPath] = frozenset()) -> None:
+    """Puts links to a distribution's files into a directory, where they can be imported.
+
+    Args:
+        distribution: The distribution.
+        target: The directory.
+        whole: Folders that may be linked as they are. Not for where pip installs: it would replace
+            files through the link.
+    """
     source = Path(str(distribution.locate_file("")))
     made: set[PurePosixPath] = set()
-    for path in _files(distribution):
+    for path in {_outermost(whole, path): None for path in _files(distribution)}:
         folder = path.parent
         if folder not in made:
             made.add(folder)
@@ -106,6 +124,11 @@ def link(distribution: Distribution, target: Path) -> None:
             if folder.parts and (source / folder / _CACHE).is_dir():
                 _symlink(source / folder / _CACHE, target / folder / _CACHE)
         _symlink(source / path, target / path)
+
+
+def _outermost(whole: Set[PurePosixPath], path: PurePosixPath) -> PurePosixPath:
+    """The outermost folder of a path that is linked as it is, or the path itself."""
+    return next((folder for folder in reversed(path.parents) if folder in whole), path)
 
 
 def module_names(distribution: Distribution) -> set[str]:

@@ -3,10 +3,14 @@
 All are virtual environments. The base one holds what Beam's own image holds: Beam, what it needs,
 and the tools that install packages. A job's environment sees the base one, or that of a container
 image, and holds what the job staged.
+
+They are in a cache of the user's, for all local clouds. Those that no job has used for a month are
+removed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -14,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,11 +27,12 @@ import psutil
 from packaging.requirements import Requirement
 
 from local_cloud.dataflow.workers import closure
-from local_cloud.dataflow.workers.images import Image
 from local_cloud.dataflow.workers.installation import Installer, staged_packages
 from local_cloud.dataflow.workers.staging import Artifact
+from local_cloud.images import Image
 
-ENVIRONMENTS = "environments"
+_SETTINGS = "pyvenv.cfg"  # Its time is that of the environment's last use.
+_KEPT_SECONDS = 30 * 24 * 3600
 # pip and setuptools are in Beam's image too.
 _BASE = tuple(map(Requirement, ("apache-beam[gcp]", "pip", "setuptools")))
 # For an interpreter that another one asks about itself.
@@ -60,42 +66,49 @@ class Environment:
     base: Environment | None = None
 
 
-def base_environment(service_directory: Path) -> Environment:
-    """The environment of Beam's own image; made now if it is not there."""
-    machine = closure.finder(closure.machine_paths())
-    found = closure.close(_BASE, [machine]).found
-    versions = sorted((name, one.version) for name, one in found.items())
+def environments_directory() -> Path:
+    """Where environments are kept."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "local-cloud" / "environments"
+
+
+def base_environment() -> Environment:
+    """The environment of Beam's own image; made now if it is not there.
+
+    Raises:
+        OSError: It cannot be made, or others could change it.
+    """
     interpreter = _base_executable()
 
     def fill(site: Path) -> None:
+        machine = closure.machine_paths()
+        found = closure.close(_BASE, [closure.finder(machine)]).found
+        whole = closure.unshared_folders(machine)
         for distribution in found.values():
-            closure.link(distribution, site)
+            closure.link(distribution, site, whole)
 
-    key = [sys.version, interpreter, closure.machine_paths(), versions]
-    parent, name = service_directory / ENVIRONMENTS, _name("base", key)
-    folder = _make(parent, name, Path(interpreter), _python_version(), fill)
-    return _at(folder)
+    key = [sys.version, interpreter, _machine_key()]
+    return _at(_make(_name("base", key), Path(interpreter), _python_version(), fill))
 
 
-def job_environment(
-    base: Environment, staged: Path, artifacts: Sequence[Artifact], service_directory: Path
-) -> Environment:
+def job_environment(base: Environment, staged: Path, artifacts: Sequence[Artifact]) -> Environment:
     """An environment with what a job staged; the base itself if that is nothing to install.
 
     Args:
         base: The environment of the job's image.
         staged: The folder with the staged files.
         artifacts: Those files.
-        service_directory: Where environments are kept.
 
     Raises:
         JobError: A package cannot be installed.
+        OSError: The environment cannot be made, or others could change it.
     """
     packages = staged_packages(staged, artifacts)
     if packages.is_empty:
         return base
     description = _describe(base.python)
-    key = [description["key"], str(base.site), sorted((a.name, a.sha256) for a in artifacts)]
+    contents = sorted((one.name, one.sha256) for one in artifacts)
+    key = [description["key"], str(base.site), _machine_key(), contents]
 
     def fill(site: Path) -> None:
         # The packages of an image may be an editable installation's: its .pth files count too.
@@ -108,9 +121,7 @@ def job_environment(
         Installer(python, site, base.site, staged, machine).install(packages)
 
     executable = Path(description["executable"])
-    parent, name = service_directory / ENVIRONMENTS, _name("job", key)
-    folder = _make(parent, name, executable, description["python"], fill)
-    made = _at(folder)
+    made = _at(_make(_name("job", key), executable, description["python"], fill))
     return Environment(made.python, made.site, base.variables, base.directory, base)
 
 
@@ -120,8 +131,10 @@ def image_environment(image: Image) -> Environment:
     Raises:
         OSError: Its interpreter cannot be run.
     """
-    site = Path(_describe(image.python)["site"])
-    return Environment(image.python, site, image.environment, image.directory)
+    python = Path(image.python)
+    site = Path(_describe(python)["site"])
+    directory = Path(image.directory) if image.directory else None
+    return Environment(python, site, image.environment, directory)
 
 
 def _describe(python: Path) -> dict[str, str]:
@@ -134,6 +147,11 @@ def _describe(python: Path) -> dict[str, str]:
         raise OSError(f"{python} does not run: {reason}") from error
     description: dict[str, str] = json.loads(answer.stdout)
     return description
+
+
+def _machine_key() -> list[tuple[str, int]]:
+    """Something else for each state of this machine's packages: installing changes the times."""
+    return [(path, Path(path).stat().st_mtime_ns) for path in closure.machine_paths()]
 
 
 def _plain_variables() -> dict[str, str]:
@@ -162,22 +180,19 @@ def _name(kind: str, key: Iterable[object]) -> str:
     return f"{kind}-{digest[:20]}"
 
 
-def _make(
-    parent: Path,
-    name: str,
-    interpreter: Path,
-    python_version: str,
-    fill: Callable[[Path], None],
-) -> Path:
+def _make(name: str, interpreter: Path, python_version: str, fill: Callable[[Path], None]) -> Path:
     """The folder of a virtual environment, made unless it is there.
 
     It appears whole: two processes may make it at once, and each may be killed at any moment.
     """
+    parent = environments_directory()
     folder = parent / name
-    if folder.is_dir():
+    _make_private(parent)
+    with contextlib.suppress(FileNotFoundError):
+        os.utime(folder / _SETTINGS)
         return folder
-    parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(parent)
+    _remove_unused(parent)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{os.getpid()}-", dir=parent))
     try:
         fill(_lay_out(unfinished, interpreter, python_version))
@@ -198,8 +213,36 @@ def _lay_out(folder: Path, interpreter: Path, python_version: str) -> Path:
     (folder / "bin").mkdir()
     (folder / "bin" / "python").symlink_to(interpreter)
     settings = f"home = {interpreter.parent}\ninclude-system-site-packages = false\n"
-    (folder / "pyvenv.cfg").write_text(settings)
+    (folder / _SETTINGS).write_text(settings)
     return site
+
+
+def _make_private(folder: Path) -> None:
+    """Makes a folder for this user alone: what is in there is run.
+
+    Raises:
+        OSError: It cannot be made, or others could write there.
+    """
+    for one in (folder.parent, folder):
+        one.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = one.stat()
+        if found.st_uid != os.getuid() or found.st_mode & 0o022:
+            raise PermissionError(
+                f"Others than this user can write to {one}: no worker is run from there."
+                " Change that, or set XDG_CACHE_HOME to another folder."
+            )
+
+
+def _remove_unused(parent: Path) -> None:
+    """Removes the environments that no job has used for long."""
+    oldest = time.time() - _KEPT_SECONDS
+    for settings in parent.glob(f"*/{_SETTINGS}"):
+        with contextlib.suppress(FileNotFoundError):  # Another process does the same.
+            if settings.stat().st_mtime < oldest:
+                # Half removed, it must not have its name.
+                removed = parent / f".{os.getpid()}-{settings.parent.name}"
+                settings.parent.rename(removed)
+                shutil.rmtree(removed, ignore_errors=True)
 
 
 def _remove_abandoned(parent: Path) -> None:

@@ -1,16 +1,12 @@
 """Which interpreter runs the workers: this machine's, or that of a registered container image.
 
-There are no containers here. An image's name is looked up in ``images.json`` in the service's
-directory, which says which interpreter stands for it.
+There are no containers here: an image's name is looked up in the service's registry of images.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,28 +14,14 @@ from apache_beam.portability import common_urns
 from apache_beam.portability.api import beam_runner_api_pb2
 
 from local_cloud.dataflow.workers.errors import JobError
+from local_cloud.dataflow.workers.submission import Submission
+from local_cloud.images import Image, read_images
 
-IMAGES_FILE = "images.json"
 _BEAM_IMAGE = re.compile(
     r"(?:docker\.io/|index\.docker\.io/|gcr\.io/cloud-dataflow/v1beta3/)?(?:apache/)?"
     r"beam_python(?P<python>\d+\.\d+)_sdk(?:_\w+)?:(?P<beam>[^:]+)"
 )
 _PYTHON_SDK = "beam:version:sdk_base:apache/beam_python"
-
-
-@dataclass(frozen=True)
-class Image:
-    """What stands for a container image.
-
-    Attributes:
-        python: Its interpreter.
-        environment: Variables for its processes.
-        directory: The folder its processes start in and import from; None if it is of no matter.
-    """
-
-    python: Path
-    environment: Mapping[str, str] = field(default_factory=dict)
-    directory: Path | None = None
 
 
 def find_image(pipeline: beam_runner_api_pb2.Pipeline, service_directory: Path) -> Image | None:
@@ -57,10 +39,16 @@ def find_image(pipeline: beam_runner_api_pb2.Pipeline, service_directory: Path) 
         )
     if not names:
         return None
-    image = _registered(service_directory / IMAGES_FILE).get(names[0])
+    image = read_images(service_directory).get(names[0])
     if image is None:
         _check_official(names[0])
     return image
+
+
+def likely_image(submission: Submission) -> Image | None:
+    """What `find_image` will most likely say, known without the pipeline."""
+    name = submission.options.get("sdk_container_image")
+    return read_images(submission.service_directory).get(str(name))
 
 
 def _image_names(pipeline: beam_runner_api_pb2.Pipeline) -> set[str]:
@@ -81,21 +69,6 @@ def _image_names(pipeline: beam_runner_api_pb2.Pipeline) -> set[str]:
     return names
 
 
-def _registered(path: Path) -> dict[str, Image]:
-    try:
-        entries = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    return {
-        name: Image(
-            Path(entry["python"]),
-            entry.get("environment") or {},
-            Path(entry["directory"]) if entry.get("directory") else None,
-        )
-        for name, entry in entries.items()
-    }
-
-
 def _check_official(name: str) -> None:
     python = ".".join(map(str, sys.version_info[:2]))
     official = _BEAM_IMAGE.fullmatch(name)
@@ -107,5 +80,5 @@ def _check_official(name: str) -> None:
         return
     raise JobError(
         f"Error syncing pod: failed to pull image {name!r}: {problem}. Register an interpreter"
-        f" that stands for it: python -m local_cloud image {name} --python PATH"
+        f" that stands for it: python -m local_cloud image add {name} --python PATH"
     )

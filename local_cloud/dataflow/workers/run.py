@@ -42,7 +42,7 @@ class Job:
     Args:
         directory: The job's.
         reporter: Is told of all that happens.
-        launcher: One that is started already, for the base environment of the service's directory.
+        launcher: One that is started already; another one is, if it cannot run this job's workers.
     """
 
     def __init__(self, directory: Path, reporter: Reporter, launcher: Launcher | None) -> None:
@@ -113,12 +113,11 @@ class Job:
         self, submission: Submission, pipeline: beam_runner_api_pb2.Pipeline
     ) -> Environment:
         """Gets what was staged, and the environment that the workers are to have."""
-        service = submission.service_directory
-        image = find_image(pipeline, service)
+        image = find_image(pipeline, submission.service_directory)
         if image:
             base = image_environment(image)
         else:
-            base = base_environment(service)
+            base = base_environment()
             self._ensure_launcher(base)  # It imports Beam in the meantime.
         shutil.rmtree(self._scratch, ignore_errors=True)
         staged = self._scratch / "staged"
@@ -126,7 +125,7 @@ class Job:
             folder.mkdir(parents=True)
         artifacts = list_artifacts(pipeline)
         download_artifacts(artifacts, staged)
-        return job_environment(base, staged, artifacts, service)
+        return job_environment(base, staged, artifacts)
 
     def _ensure_launcher(self, environment: Environment) -> None:
         if self._launcher and not self._launcher.can_run(environment):
