@@ -121,7 +121,7 @@ def _form(dataset: Dataset) -> dict[str, Param]:
             type=["null", "string"],
             title="Other files",
             description_md="Files to read in place of "
-            f"`{dataset.pattern}`: a pattern with `*`, absolute or a `gs://` URL.",
+            f"`{dataset.pattern}`: a pattern with `*`, below the storage root, or a `gs://` URL.",
         ),
         "dry_run": Param(
             default=False,

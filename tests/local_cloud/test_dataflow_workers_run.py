@@ -117,6 +117,12 @@ def test_user_metrics_are_those_of_the_users_steps(counted: Run) -> None:
     assert (split["state"], split["elements"]) == ("DONE", 6)
     steps = {one["user_name"]: one["state"] for one in run.last("steps")["steps"]}
     assert set(steps.values()) == {"DONE"}, steps
+    # Two stages read it, besides the one that puts it out.
+    elements = {one["user_name"]: one["elements"] for one in run.last("steps")["steps"]}
+    once = [name for name in elements if "/DoOnce/" in name]
+    assert {elements[name] for name in once} == {1}, elements
+    assert {elements[name] for name in elements if name.endswith("/Impulse")} == {1}, elements
+    assert all(elements[name] for name in elements if name.endswith("/GroupByKey")), elements
     for tentative in (False, True):
         about = {"tentative": tentative, "step": split["name"]}
         words = run.metric("words", **about, namespace="pipelines", origin="user")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,12 +48,14 @@ class Bundles:
     Attributes:
         context: Beam's, of the stage.
         stage: The name of the stage that the user reads.
+        counted: The collections that its bundles read, and whose elements are counted already.
         cache_tokens: Tokens, none twice: no bundle may use another's state from a worker's cache.
         progress: Is told how the bundles go.
     """
 
     context: execution.BundleContextManager
     stage: str
+    counted: Set[str]
     cache_tokens: Iterator[Any]
     progress: Progress
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -138,7 +140,8 @@ class _Part:
             cache_tokens=[next(self.bundles.cache_tokens)],
         )
         request = beam_fn_api_pb2.InstructionRequest(instruction_id=bundle, process_bundle=process)
-        with self.bundles.progress.running(bundle, connection):
+        progress, counted = self.bundles.progress, self.bundles.counted
+        with progress.running(bundle, connection, counted):
             answer = connection.push(request)
             # In a thread of its own: a worker takes no more before what it puts out is taken.
             threading.Thread(target=self._send, args=(connection, bundle), daemon=True).start()
@@ -149,7 +152,7 @@ class _Part:
             request = beam_fn_api_pb2.InstructionRequest(finalize_bundle=finalize)
             _checked(connection.push(request).get())
         self.bundles.commit(outputs, self.outputs, self.timers)
-        self.bundles.progress.bundle_done(result.process_bundle.monitoring_infos)
+        progress.bundle_done(result.process_bundle.monitoring_infos, counted)
         return result
 
     def _receive(self, connection: Connection, bundle: str, answer: Any) -> list[Any]:

@@ -219,11 +219,13 @@ class WorkerPool:
         connections = [worker.current for worker in self._workers]
         return [one.pid for one in connections if one is not None and one.loss is None]
 
-    def kill_one(self) -> None:
-        """Kills one worker process."""
-        for pid in self.pids()[:1]:
+    def kill_one(self) -> bool:
+        """Kills one worker process; returns whether there was one."""
+        for pid in self.pids():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+                return True
+        return False
 
     def changed(self) -> None:
         """Tells which processes there are."""

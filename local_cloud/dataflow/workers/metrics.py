@@ -6,7 +6,7 @@ counted that are running.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 
 from apache_beam.metrics import monitoring_infos
 from apache_beam.portability.api import metrics_pb2
@@ -28,12 +28,23 @@ def add(*counted: Iterable[metrics_pb2.MonitoringInfo]) -> Infos:
     return list(monitoring_infos.consolidate(kept))
 
 
+def without(infos: Iterable[metrics_pb2.MonitoringInfo], collections: Set[str]) -> Infos:
+    """What was counted, but for the elements of some collections.
+
+    A collection is counted by the stage that puts it out, and again by each that reads it; what
+    the runner makes itself, such as groups, only by those that read it.
+    """
+    return [
+        info
+        for info in infos
+        if info.urn != monitoring_infos.ELEMENT_COUNT_URN or _collection(info) not in collections
+    ]
+
+
 def elements(infos: Infos) -> dict[str, int]:
     """How many elements each collection has, by its id."""
     return {
-        info.labels[monitoring_infos.PCOLLECTION_LABEL]: monitoring_infos.extract_counter_value(
-            info
-        )
+        _collection(info): monitoring_infos.extract_counter_value(info)
         for info in infos
         if info.urn == monitoring_infos.ELEMENT_COUNT_URN
     }
@@ -47,6 +58,10 @@ def describe(committed: Infos, tentative: Infos, steps: Steps) -> list[Metric]:
         found += [_user_metric(info, steps, tentative=is_tentative) for info in user]
         found += _element_counts(elements(infos), steps, tentative=is_tentative)
     return found
+
+
+def _collection(info: metrics_pb2.MonitoringInfo) -> str:
+    return str(info.labels[monitoring_infos.PCOLLECTION_LABEL])
 
 
 def _user_metric(info: metrics_pb2.MonitoringInfo, steps: Steps, *, tentative: bool) -> Metric:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 
 from apache_beam.portability.api import beam_fn_api_pb2, metrics_pb2
 
@@ -30,7 +30,8 @@ class Progress:
         self._reporter = reporter
         self._lock = threading.Lock()
         self._committed: metrics.Infos = []
-        self._running: dict[str, Connection] = {}
+        self._counted: dict[str, Set[str]] = {}
+        self._running: dict[str, tuple[Connection, Set[str]]] = {}
         self._stages: dict[str, tuple[Sequence[str], StepState]] = {}
         self._finished = threading.Event()
         self._gave_up = threading.Event()
@@ -49,20 +50,33 @@ class Progress:
             self._tell([])
 
     @contextlib.contextmanager
-    def running(self, bundle: str, connection: Connection) -> Iterator[None]:
-        """Takes notice of a bundle while it runs."""
+    def running(self, bundle: str, connection: Connection, counted: Set[str]) -> Iterator[None]:
+        """Takes notice of a bundle while it runs.
+
+        Args:
+            bundle: Its id.
+            connection: The worker it runs on.
+            counted: The collections that it reads, and whose elements are counted already.
+        """
         with self._lock:
-            self._running[bundle] = connection
+            self._running[bundle] = (connection, counted)
         try:
             yield
         finally:
             with self._lock:
                 del self._running[bundle]
 
-    def bundle_done(self, infos: Iterable[metrics_pb2.MonitoringInfo]) -> None:
-        """Adds what a bundle that is done has counted."""
+    def bundle_done(self, infos: Iterable[metrics_pb2.MonitoringInfo], counted: Set[str]) -> None:
+        """Adds what a bundle that is done has counted; `counted` as for `running`."""
         with self._lock:
-            self._committed = metrics.add(self._committed, infos)
+            self._committed = metrics.add(self._committed, metrics.without(infos, counted))
+
+    def counted_before(self, stage: str, reads: Set[str]) -> Set[str]:
+        """Which collections that a stage reads were counted before its first bundle."""
+        with self._lock:
+            if stage not in self._counted:
+                self._counted[stage] = reads & metrics.elements(self._committed).keys()
+            return self._counted[stage]
 
     def attempt_failed(self, reason: str) -> None:
         """Tells the user why an attempt at a bundle failed."""
@@ -122,14 +136,17 @@ def _joined(states: set[StepState]) -> StepState:
     return next(iter(states)) if len(states) == 1 else "RUNNING"
 
 
-def _counted(running: dict[str, Connection]) -> list[metrics_pb2.MonitoringInfo]:
+def _counted(
+    running: Mapping[str, tuple[Connection, Set[str]]],
+) -> list[metrics_pb2.MonitoringInfo]:
     """Asks the workers what the bundles have counted that they are working on."""
     ask: Callable[[str], beam_fn_api_pb2.InstructionRequest] = _progress_request
-    answers = [connection.push(ask(bundle)) for bundle, connection in running.items()]
+    asked = [(one.push(ask(bundle)), counted) for bundle, (one, counted) in running.items()]
     infos: list[metrics_pb2.MonitoringInfo] = []
-    for answer in answers:
+    for answer, counted in asked:
         with contextlib.suppress(AssertionError):  # It has not answered in time.
-            infos += answer.get(_INTERVAL_SECONDS).process_bundle_progress.monitoring_infos
+            progress = answer.get(_INTERVAL_SECONDS).process_bundle_progress
+            infos += metrics.without(progress.monitoring_infos, counted)
     return infos
 
 

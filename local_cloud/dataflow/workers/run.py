@@ -66,7 +66,9 @@ class Job:
 
     def kill_worker(self) -> None:
         """Kills one worker process."""
-        self._pool.kill_one()
+        if not self._pool.kill_one():
+            text = "No worker was killed: the job has none now."
+            self._reporter.message("JOB_MESSAGE_WARNING", text)
 
     def clean_up(self) -> None:
         """Removes the job's temporary files."""

@@ -10,6 +10,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability import common_urns
 from apache_beam.portability.api import beam_fn_api_pb2, beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner import execution, fn_runner, translations
+from apache_beam.runners.worker import bundle_processor
 
 from local_cloud.dataflow.workers.bundles import Bundles
 from local_cloud.dataflow.workers.harness import ENVIRONMENT_URN
@@ -86,15 +87,25 @@ class JobRunner(fn_runner.FnApiRunner):  # type: ignore[misc]
     def _get_bundle_manager(
         self, bundle_context_manager: execution.BundleContextManager
     ) -> Bundles:
+        stage = bundle_context_manager.stage.name
+        reads = _reads(bundle_context_manager.process_bundle_descriptor)
         return Bundles(
             context=bundle_context_manager,
-            stage=self._names[bundle_context_manager.stage.name],
+            stage=self._names[stage],
+            counted=self._progress.counted_before(stage, reads),
             cache_tokens=self._cache_tokens,
             progress=self._progress,
         )
 
     def _run_bundle_multiple_times_for_testing(self, *_: Any) -> None:
         """Does nothing: it is an option of the DirectRunner's."""
+
+
+def _reads(descriptor: beam_fn_api_pb2.ProcessBundleDescriptor) -> frozenset[str]:
+    """The collections that a stage is given."""
+    urn = bundle_processor.DATA_INPUT_URN
+    inputs = [one for one in descriptor.transforms.values() if one.spec.urn == urn]
+    return frozenset(name for one in inputs for name in one.outputs.values())
 
 
 def _with_own_workers(pipeline: beam_runner_api_pb2.Pipeline) -> beam_runner_api_pb2.Pipeline:
