@@ -15,8 +15,6 @@ from google.cloud.storage import Bucket, Client
 from demo.lay_out_flights import days
 from demo.local_airflow import ROOT
 from local_cloud import LocalCloud
-from local_cloud.files import Files
-from local_cloud.images import Image, add_image
 
 BUCKET = "tallyflow"
 REGION = "us-central1"
@@ -34,8 +32,7 @@ def started_cloud(directory: Path | None, *, with_airflow: bool = False) -> Iter
     """
     services = ["storage", "dataflow", "bigquery"] + (["postgres"] if with_airflow else [])
     with LocalCloud(directory, services=services, buckets=[BUCKET]) as cloud:
-        image = Image(python=sys.executable, environment={"PYTHONPATH": str(ROOT)})
-        add_image(Files(cloud.directory), IMAGE, image)
+        cloud.add_image(IMAGE, python=sys.executable, environment={"PYTHONPATH": str(ROOT)})
         yield cloud
 
 

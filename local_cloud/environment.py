@@ -106,10 +106,11 @@ def postgres_url(files: Files, settings: Settings) -> str:
 def _kept(outer: Mapping[str, str]) -> dict[str, str]:
     if DIRECTORY in outer:  # Set by a local cloud already: what it kept is what was there before.
         return {name: value for name, value in outer.items() if name.startswith(OUTER_PREFIX)}
-    return {OUTER_PREFIX + name: outer[name] for name in _replaced() if name in outer}
+    return {OUTER_PREFIX + name: outer[name] for name in replaced() if name in outer}
 
 
-def _replaced() -> tuple[str, ...]:
+def replaced() -> tuple[str, ...]:
+    """The variables of which the clients' own values are kept with `OUTER_PREFIX`."""
     return (*_PROXIES, *_NO_PROXIES, *_BUNDLES, "SSL_CERT_DIR")
 
 

@@ -66,7 +66,25 @@ def build_app(routes: Sequence[BaseRoute], faults: Faults) -> Starlette:
     app.add_exception_handler(404, _answer_no_route)
     app.add_exception_handler(405, _answer_no_route)
     app.add_middleware(_FaultMiddleware, routes=routes, faults=faults)
+    app.add_middleware(_WebPageMiddleware)
     return app
+
+
+class _WebPageMiddleware:
+    """Refuses what a web page sends: it must not run jobs here, whosever it is.
+
+    A browser lets any page send requests to loopback, and says so in ``Origin``.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._app
+        if scope["type"] == "http" and any(name == b"origin" for name, _ in scope["headers"]):
+            text = "The local cloud takes no requests from web pages (those with an Origin)."
+            app = _error_response(ServiceError(403, text))
+        await app(scope, receive, send)
 
 
 class _FaultMiddleware:

@@ -70,8 +70,7 @@ class Metric(_Line):
     Attributes:
         origin: ``user`` for a counter of the pipeline's own, ``dataflow/v1b3`` for the service's.
         name: Its name.
-        step: The user's name of its step, if it belongs to one; the service gives clients the
-            `Step.name` of the step with this `Step.user_name`.
+        step: The `Step.name` of its step, if it belongs to one.
         namespace: Of a user's counter.
         tentative: Whether work that may be repeated is counted in. Dataflow reports each metric
             twice, with and without; Beam lists only those that have the tentative one.

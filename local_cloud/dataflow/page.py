@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from local_cloud.dataflow.events import LOG_FILE, Importance, Metric
+from local_cloud.dataflow.events import LOG_FILE, Importance, Metric, Step
 from local_cloud.dataflow.lifecycle import METRICS
 from local_cloud.dataflow.names import parse_time
 from local_cloud.dataflow.service import Dataflow
@@ -124,6 +124,7 @@ def _job_page(service: Dataflow, job_id: str, wanted: str) -> Response:
     row = JobRow(job, shown(job))
     options = MessageToDict(api.Environment.pb(row.message.environment).sdk_pipeline_options)
     _, content = service.store.report(job_id, "metrics") or ("", "[]")
+    _, steps = job_steps(service.store, job_id)
     messages = service.store.messages(job_id, MessageRange(importance=importance))
     errors = service.store.messages(job_id, MessageRange(importance="JOB_MESSAGE_ERROR"))
     return _render(
@@ -131,8 +132,8 @@ def _job_page(service: Dataflow, job_id: str, wanted: str) -> Response:
         row=row,
         refresh=not job.is_terminal,
         error=errors[-1].text if errors and job.state == "JOB_STATE_FAILED" else "",
-        steps=job_steps(service.store, job_id)[1],
-        counters=list(_counters(METRICS.validate_json(content))),
+        steps=steps,
+        counters=list(_counters(METRICS.validate_json(content), steps)),
         messages=[_readable(message) for message in messages[-_SHOWN_MESSAGES:]],
         importances=list(_SHOWN_FROM),
         wanted=wanted,
@@ -148,8 +149,9 @@ def _job(service: Dataflow, job_id: str) -> StoredJob:
     return job
 
 
-def _counters(metrics: list[Metric]) -> Iterator[tuple[str, str, str]]:
+def _counters(metrics: list[Metric], steps: list[Step]) -> Iterator[tuple[str, str, str]]:
     """The user's counters, each once: step, name, value."""
+    names = {step.name: step.user_name for step in steps}
     rows = {}
     for metric in metrics:
         if metric.origin == "user":
@@ -160,7 +162,7 @@ def _counters(metrics: list[Metric]) -> Iterator[tuple[str, str, str]]:
                     f"{counted.count:,} values from {counted.min:,} to {counted.max:,}, "
                     f"{counted.sum:,} in all"
                 )
-            rows[metric.step, metric.name] = value
+            rows[names.get(metric.step, metric.step), metric.name] = value
     for (step, name), value in sorted(rows.items()):
         yield step, name, value
 

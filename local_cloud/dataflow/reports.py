@@ -13,7 +13,6 @@ from local_cloud.dataflow.lifecycle import METRICS
 from local_cloud.dataflow.names import now, parse_time, time_text
 from local_cloud.dataflow.service import Dataflow
 from local_cloud.dataflow.store import IMPORTANCES, MessageRange
-from local_cloud.dataflow.views import job_steps
 
 _LARGEST_PAGE = 1000
 
@@ -85,18 +84,16 @@ def get_job_metrics(service: Dataflow, request: api.GetJobMetricsRequest) -> api
     pb = api.GetJobMetricsRequest.pb(request)
     if pb.HasField("start_time"):
         metrics = metrics if time >= time_text(pb.start_time.ToDatetime(UTC)) else []
-    _, steps = job_steps(service.store, job.id)
-    names = {step.user_name: step.name for step in steps}
     updated = parse_time(time)
     return api.JobMetrics(
-        metric_time=updated, metrics=[_metric(metric, names, updated) for metric in metrics]
+        metric_time=updated, metrics=[_metric(metric, updated) for metric in metrics]
     )
 
 
-def _metric(metric: Metric, names: dict[str, str], updated: datetime) -> api.MetricUpdate:
+def _metric(metric: Metric, updated: datetime) -> api.MetricUpdate:
     context = {}
     if metric.step:
-        context["step"] = names.get(metric.step, metric.step)
+        context["step"] = metric.step
     if metric.namespace:
         context["namespace"] = metric.namespace
     if metric.tentative:

@@ -35,8 +35,8 @@ def succeed() -> None:
         {"name": "ref_2", "user_name": "Count <words>", "state": "DONE", "elements": 1234},
     ]
     say(event="steps", steps=steps)
-    counter = {"origin": "user", "name": "lines", "namespace": "beam_jobs", "step": "Read/Split"}
-    sizes = {"origin": "user", "name": "sizes", "kind": "Distribution", "step": "Read/Split"}
+    counter = {"origin": "user", "name": "lines", "namespace": "beam_jobs", "step": "ref_1"}
+    sizes = {"origin": "user", "name": "sizes", "kind": "Distribution", "step": "ref_1"}
     spread = {"count": 2, "sum": 10, "min": 4, "max": 6}
     metrics: list[dict[str, object]] = [{"origin": "dataflow/v1b3", "name": "x", "scalar": 1.5}]
     for tentative in (True, False):

@@ -129,6 +129,7 @@ def submit(endpoint: str, bucket: str, name: str, job: dict[str, Any]) -> None:
         "--region=us-central1",
         f"--temp_location=gs://{bucket}/temp",
         f"--dataflow_endpoint={endpoint}",
+        "--experiments=disable_logging_submission_environment",  # It takes a second.
         f"--job_name={name}",
         *job.get("options", []),
     ]

@@ -12,8 +12,6 @@ from pathlib import Path
 import pytest
 
 from local_cloud import LocalCloud
-from local_cloud.files import Files
-from local_cloud.images import Image, add_image
 from local_cloud.loopback import make_bucket
 from tests.local_cloud.clients import RunClient
 
@@ -75,7 +73,7 @@ def job(local_cloud: LocalCloud, tmp_path_factory: pytest.TempPathFactory) -> _J
     """A job that was submitted with Beam's own runner, and is done."""
     make_bucket(local_cloud.settings, _BUCKET)
     # In place of the environment that is made for Beam's own image, which takes a while.
-    add_image(Files(local_cloud.directory), _IMAGE, Image(python=sys.executable))
+    local_cloud.add_image(_IMAGE, python=sys.executable)
     path = tmp_path_factory.mktemp("pipeline") / "pipeline.py"
     path.write_text(_PIPELINE)
     done = subprocess.run(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 
 import pytest
 
-from tests.local_cloud.dataflow_server import DataflowServer, dataflow_server, wait_for
+from tests.local_cloud.dataflow_server import DataflowServer, dataflow_server, job_body, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +48,25 @@ def test_a_job_shows_its_steps_counters_messages_and_log(server: DataflowServer)
     assert "a basic message" in text
     assert "a debug message" not in text
     assert "a debug message" in page(server, f"/jobs/{job_id}?messages=debug")
+
+
+def test_a_web_page_can_make_no_requests(server: DataflowServer) -> None:
+    path = f"{server.url}/v1b3/projects/local-project/locations/us-central1/jobs"
+    before = page(server, "/")
+    for origin in ("https://example.com", "null", server.url):
+        request = urllib.request.Request(  # noqa: S310
+            path, json.dumps(job_body("from-a-page")).encode(), {"Origin": origin}
+        )
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request)  # noqa: S310
+        assert refused.value.code == 403
+    assert page(server, "/") == before
+
+
+def test_a_counter_is_shown_with_the_users_name_of_its_step(server: DataflowServer) -> None:
+    job_id = server.submit("counted-job")["id"]
+    server.wait_for_state(job_id)
+    assert "<td>Read/Split</td><td>lines</td>" in page(server, f"/jobs/{job_id}")
 
 
 def test_what_jobs_say_is_not_markup(server: DataflowServer) -> None:

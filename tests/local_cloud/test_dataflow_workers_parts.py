@@ -14,6 +14,7 @@ import pytest
 from apache_beam.portability.api import beam_runner_api_pb2
 from packaging.requirements import Requirement
 
+from local_cloud.dataflow.events import StepState
 from local_cloud.dataflow.workers import closure
 from local_cloud.dataflow.workers.environment import base_environment, environments_directory
 from local_cloud.dataflow.workers.errors import JobError
@@ -94,16 +95,15 @@ def test_what_a_killed_process_left_half_made_is_removed(cache: Path) -> None:
 
 
 def test_an_environment_that_no_job_has_used_for_long_is_removed(cache: Path) -> None:
-    used = base_environment().site.parents[2]
-    names = {"unused": 40, "in-use": 20}
-    for name, days in names.items():
+    cache.mkdir(parents=True, mode=0o700)
+    cache.parent.chmod(0o700)
+    for name, days in {"unused": 40, "in-use": 20}.items():
         (cache / name).mkdir()
         settings = cache / name / "pyvenv.cfg"
         settings.touch()
         os.utime(settings, (time.time() - days * 24 * 3600,) * 2)
-    used.rename(cache / "renamed")  # So that it is to be made again.
-    base_environment()
-    assert {one.name for one in cache.iterdir()} == {"in-use", "renamed", used.name}
+    made = base_environment().site.parents[2]
+    assert {one.name for one in cache.iterdir()} == {"in-use", made.name}
 
 
 def test_no_worker_is_run_from_a_folder_that_others_can_write_to(cache: Path) -> None:
@@ -162,6 +162,22 @@ def test_a_stages_transforms_belong_to_the_steps_they_were_made_from() -> None:
     assert steps.owner("unknown/name") == ""
     states = {one.name: one.state for one in steps.events({shout: "RUNNING"}, {})}
     assert states == {impulse: "DONE", shout: "RUNNING"}
+
+
+def test_an_impulse_is_done_when_any_step_after_it_has_begun() -> None:
+    pipeline = beam.Pipeline()
+    both = [pipeline | name >> beam.Impulse() for name in ("A", "B")]
+    _ = both | beam.Flatten() | "Last" >> beam.Map(print)
+    _ = pipeline | "Unused" >> beam.Impulse()
+    steps = list_steps(pipeline.to_runner_api())
+    last = next(key for key in steps.ids if steps.user_name(key) == "Last")
+
+    def states(state: StepState) -> dict[str, StepState]:
+        return {one.user_name: one.state for one in steps.events({last: state}, {})}
+
+    assert set(states("PENDING").values()) == {"PENDING"}
+    assert {states("RUNNING")[name] for name in "AB"} == {"DONE"}
+    assert set(states("DONE").values()) == {"DONE"}
 
 
 def test_pip_sees_the_proxies_from_outside_the_local_cloud() -> None:

@@ -172,6 +172,8 @@ def test_the_work_of_a_killed_worker_is_done_by_another(prepared: Jobs) -> None:
     go.touch()
     assert run.finish() == DONE
     assert prepared.output("waits") == ["awaited"]
+    (error,) = run.errors()
+    assert "sdk-0-0 disconnected: worker lost (killed by signal 9" in error
     end(left)  # What the killed worker had started is gone too.
 
 

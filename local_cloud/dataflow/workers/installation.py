@@ -20,6 +20,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from local_cloud.dataflow.workers import closure
 from local_cloud.dataflow.workers.errors import JobError
 from local_cloud.dataflow.workers.staging import Artifact
+from local_cloud.environment import OUTER_PREFIX, replaced
 
 _LOGGER = logging.getLogger(__name__)
 _REQUIREMENTS = "requirements.txt"
@@ -27,13 +28,6 @@ _EXTRA_PACKAGES = "extra_packages.txt"
 _WORKFLOW = "workflow.tar.gz"
 _SDK = "dataflow_python_sdk.tar"
 _LAST_LINES = 15
-_OUTER = "LOCAL_CLOUD_OUTER_"
-# What the local cloud sets for its clients, and what pip must not see: it would reach no index.
-_PROXIES = (
-    *("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"),
-    *("NO_PROXY", "no_proxy", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"),
-    "SSL_CERT_DIR",
-)
 
 
 @dataclass(frozen=True)
@@ -182,14 +176,15 @@ def outer_variables(environment: Mapping[str, str]) -> dict[str, str]:
     Those are what its clients had before: the local cloud keeps them under names of its own.
     """
     outer = {
-        name.removeprefix(_OUTER): value
+        name.removeprefix(OUTER_PREFIX): value
         for name, value in environment.items()
-        if name.startswith(_OUTER)
+        if name.startswith(OUTER_PREFIX)
     }
-    hidden = {*_PROXIES, "PYTHONPATH", "PYTHONHOME", *outer}
+    # With what the local cloud sets for its clients, pip would reach no index.
+    hidden = {*replaced(), "PYTHONPATH", "PYTHONHOME", *outer}
     kept = {
         name: value
         for name, value in environment.items()
-        if name not in hidden and not name.startswith(_OUTER)
+        if name not in hidden and not name.startswith(OUTER_PREFIX)
     }
     return kept | {name: value for name, value in outer.items() if value}

@@ -18,6 +18,7 @@ from typing import Any
 from local_cloud.dataflow.workers import closure
 from local_cloud.dataflow.workers.environment import Environment
 from local_cloud.dataflow.workers.errors import JobError
+from local_cloud.environment import OUTER_PREFIX
 
 _SCRIPT = Path(__file__).with_name("launcher.py")
 _HIDDEN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
@@ -148,7 +149,7 @@ _NO_START = "Error message from worker: the SDK harness could not be started: {}
 def worker_variables(environment: Environment) -> dict[str, str]:
     """The environment variables of this process, as an environment's processes are to have them."""
     kept = {name: value for name, value in os.environ.items() if name not in _HIDDEN}
-    kept = {name: value for name, value in kept.items() if not name.startswith("LOCAL_CLOUD_OUTER")}
+    kept = {name: value for name, value in kept.items() if not name.startswith(OUTER_PREFIX)}
     path = f"{environment.python.parent}{os.pathsep}{kept.get('PATH', os.defpath)}"
     # gRPC would go to the client environment's proxy even for this machine.
     return {**kept, "PATH": path, "no_grpc_proxy": "127.0.0.1,localhost", **environment.variables}

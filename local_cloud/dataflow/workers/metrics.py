@@ -88,8 +88,8 @@ def _element_counts(counts: Mapping[str, int], steps: Steps, *, tentative: bool)
             name="ElementCount",
             step=step,
             tentative=tentative,
-            scalar=steps.elements(step, counts),
+            scalar=count,
         )
         for step in steps.ids
-        if set(steps.transforms[step].outputs.values()) & counts.keys()
+        if (count := steps.elements(step, counts)) is not None
     ]

@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from apache_beam.portability import common_urns
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.worker import bundle_processor
 
 from local_cloud.dataflow.events import Step, StepState
 
+_COMBINE_GROUPS = common_urns.combine_components.COMBINE_GROUPED_VALUES.urn
 _CHANNELS = (bundle_processor.DATA_INPUT_URN, bundle_processor.DATA_OUTPUT_URN)
 
 
@@ -34,6 +36,30 @@ class Steps:
     def _producers(self) -> Mapping[str, str]:
         """Which step puts out a collection."""
         return {name: key for key in self.ids for name in self.transforms[key].outputs.values()}
+
+    @cached_property
+    def _combined(self) -> Mapping[str, str]:
+        """What becomes, one by one, of the groups that the runner combines as it groups them.
+
+        Then there are no groups to be counted.
+        """
+        return {
+            groups: combined
+            for one in self.transforms.values()
+            if one.spec.urn == _COMBINE_GROUPS
+            for groups in one.inputs.values()
+            for combined in one.outputs.values()
+        }
+
+    @cached_property
+    def _followers(self) -> Mapping[str, list[str]]:
+        """Which steps work on what a step puts out."""
+        followers: dict[str, list[str]] = {key: [] for key in self.ids}
+        for key in self.ids:
+            for name in set(self.transforms[key].inputs.values()):
+                if producer := self._producers.get(name):
+                    followers[producer].append(key)
+        return followers
 
     def owner(self, name: str) -> str:
         """The id of the transform that one of this name is, or was made from by the runner."""
@@ -66,15 +92,21 @@ class Steps:
                 name=key,
                 user_name=self.user_name(key),
                 state=self._state(key, states),
-                elements=self.elements(key, elements),
+                elements=self.elements(key, elements) or 0,
             )
             for key in self.ids
         ]
 
-    def elements(self, step: str, elements: Mapping[str, int]) -> int:
-        """How many elements a step has put out, given how many each collection has."""
+    def elements(self, step: str, elements: Mapping[str, int]) -> int | None:
+        """How many elements a step has put out, given how many each collection has.
+
+        Returns:
+            None if none of its collections has been counted.
+        """
         outputs = set(self.transforms[step].outputs.values())
-        return sum(elements.get(name, 0) for name in outputs)
+        known = [name if name in elements else self._combined.get(name, "") for name in outputs]
+        counts = [elements[name] for name in known if name in elements]
+        return sum(counts) if counts else None
 
     def _state(self, step: str, states: Mapping[str, StepState]) -> StepState:
         while step not in states:
@@ -82,15 +114,18 @@ class Steps:
             before = [self._producers.get(name) for name in transform.inputs.values()]
             if not any(before):
                 # An impulse: it is done as soon as something works on what it gave.
-                outputs = set(transform.outputs.values())
-                followers = (self._is_begun(key, outputs, states) for key in states)
-                return "DONE" if any(followers) else "PENDING"
+                return "DONE" if self._is_begun(step, states) else "PENDING"
             step = next(key for key in before if key)
         return states[step]
 
-    def _is_begun(self, step: str, inputs: set[str], states: Mapping[str, StepState]) -> bool:
-        takes = inputs & set(self.transforms[step].inputs.values())
-        return bool(takes) and states[step] != "PENDING"
+    def _is_begun(self, step: str, states: Mapping[str, StepState]) -> bool:
+        """Whether any step that is run has begun with what came of a step that is not."""
+        if not self._followers[step]:  # Then no stage runs it.
+            return bool(states) and set(states.values()) == {"DONE"}
+        return any(
+            states[key] != "PENDING" if key in states else self._is_begun(key, states)
+            for key in self._followers[step]
+        )
 
     def _below(self, key: str) -> list[str]:
         parts = self.transforms[key].subtransforms
