@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import functools
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import duckdb
@@ -75,6 +75,19 @@ class Condition:
         """What it names of the run and of the history, each once."""
         return tuple(self.places)
 
+    @property
+    def parts(self) -> Iterator[Condition]:
+        """The conditions that it joins by ``AND``, ``OR`` and ``NOT``."""
+        waiting = [self.expression]
+        while waiting:
+            node = waiting.pop(0)
+            if node["class"] == "CONJUNCTION" or node["type"] == "OPERATOR_NOT":
+                waiting += node["children"]
+                continue
+            named = {read_metric(self.text, part) for part in _outside(node)}
+            places = {metric: at for metric, at in self.places.items() if metric in named}
+            yield replace(self, expression=node, places=places)
+
     def position_of(self, name: str) -> int | None:
         """Return the offset in the text of the first column of a name, None if there is none."""
         for node in walk(self.expression):
@@ -89,13 +102,13 @@ class Condition:
             values: A SQL expression for each of the metrics.
         """
 
-        def replace(node: Node) -> Node | None:
+        def replaced(node: Node) -> Node | None:
             if node["class"] == "SUBQUERY":
-                return {**node, "child": rewrite(node["child"], replace)}
+                return {**node, "child": rewrite(node["child"], replaced)}
             metric = read_metric(self.text, node)
             return None if metric is None else parse_expression(values[metric])
 
-        return print_expression(rewrite(self.expression, replace))
+        return print_expression(rewrite(self.expression, replaced))
 
 
 def parse_condition(text: str, aggregates: Collection[str]) -> Condition:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -111,7 +111,21 @@ class Evaluator:
         if kind != "BOOLEAN":
             return False, not_boolean(kind)
         ((passed,),) = self.session.execute(f"SELECT {condition.sql(literals)}").fetchall()
-        return _verdict(passed, list(values.values()))
+        unknown = [] if passed is not None else list(self._unknown(condition, literals, values))
+        return _verdict(passed, list(values.values()), unknown)
+
+    def _unknown(
+        self,
+        condition: Condition,
+        literals: Mapping[Metric, str],
+        values: Mapping[str, ValueFound],
+    ) -> Iterator[str]:
+        """Yield the parts of a condition that are NULL, and not for the lack of history."""
+        for part in condition.parts:
+            if any(values[str(metric)].note == NO_HISTORY for metric in part.metrics):
+                continue
+            if self._evaluate(part.sql(literals)).text is None:
+                yield print_expression(part.expression)
 
     def _history(self, metric: Metric, of: Metric, values: dict[str, ValueFound]) -> Value:
         """Return the value of a metric of the history, and note it and what it is compared with."""
@@ -147,11 +161,15 @@ class Evaluator:
         return Value(text, None if kind == _UNTYPED else kind)
 
 
-def _verdict(passed: bool | None, values: Sequence[ValueFound]) -> tuple[bool, str | None]:
+def _verdict(
+    passed: bool | None, values: Sequence[ValueFound], unknown: Sequence[str]
+) -> tuple[bool, str | None]:
     lacks_history = any(value.note == NO_HISTORY for value in values)
     if passed is not None:
         return passed, None
     others = [value.name for value in values if value.value is None and value.note != NO_HISTORY]
+    if lacks_history:
+        others = others or list(unknown)
     if lacks_history and not others:
         return True, f"passed, as there is {NO_HISTORY} to compare with"
     why = f", as {' and '.join(others)} is NULL" if others else ""

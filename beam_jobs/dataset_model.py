@@ -45,7 +45,7 @@ from beam_jobs.formats import (
 )
 from beam_jobs.partition import Grain, Partition
 from beam_jobs.partition_paths import path_columns
-from beam_jobs.schedule import SCHEDULE_PRESETS, check_schedule, is_hourly
+from beam_jobs.schedule import SCHEDULE_PRESETS, check_schedule, is_hourly, is_on_every_day
 
 
 def _read_aggregate(value: object) -> object:
@@ -266,6 +266,19 @@ class Dataset(BaseModel):
                 "hours have one name; write timezone: UTC, or take {hour} out"
             )
         return pattern
+
+    @field_validator("rollups")
+    @classmethod
+    def _can_be_complete(cls, rollups: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if len(set(rollups)) < len(rollups):
+            raise ValueError("names a period twice; write each once")
+        schedule = info.data.get("schedule")
+        if rollups and schedule is not None and not is_on_every_day(schedule):
+            raise ValueError(
+                f"would wait for days without a run, as the schedule is {schedule!r}; write a "
+                "schedule that runs on every day, or delete this line"
+            )
+        return rollups
 
     @field_validator("bigquery")
     @classmethod

@@ -43,6 +43,8 @@ class DatasetRun:
             allow_empty: Whether no file at all is an empty result, whatever the dataset says.
         """
         dataset, storage, run = self.dataset, self.folder.storage, self.folder.run(self.run_id)
+        # A pattern that stands in for the dataset's own is mistyped where it matches nothing.
+        may_be_empty = dataset.when_missing == "publish_empty" and self.pattern is None
         return Task(
             pattern=self.pattern
             or join_path(storage, dataset.input_pattern(self.folder.partition)),
@@ -61,7 +63,7 @@ class DatasetRun:
             max_rejects=dataset.max_rejects,
             fails_on_drift=dataset.on_drift == "fail",
             has_profile=dataset.profile,
-            allow_empty=allow_empty or dataset.when_missing == "publish_empty",
+            allow_empty=allow_empty or may_be_empty,
             run_id=self.run_id,
             dataset=dataset.name,
             partition=self.folder.partition,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from beam_jobs.files import InputFile
+from beam_jobs.formats import Dialect
 from beam_jobs.run_report import Columns, FileRead, Inputs, Launch, LookupRead, Versions
 from beam_jobs.version import VERSION
 
@@ -20,6 +21,12 @@ def file_read(file: InputFile) -> FileRead:
     """Return what a report says of a file."""
     modified = file.modified and datetime.datetime.fromtimestamp(file.modified, datetime.UTC)
     return FileRead(path=file.path, bytes=file.size, modified=modified or None)
+
+
+def _options(dialect: Dialect) -> dict[str, str | int | tuple[str, ...]]:
+    """Return what is declared of CSV files and never found out."""
+    signs = {name: getattr(dialect, name) for name in ("quote", "escape", "comment", "skip_lines")}
+    return {**signs, "null_strings": tuple(sorted(dialect.null_strings))}
 
 
 def launch_of(work: Run, beam_version: str) -> Launch:
@@ -50,5 +57,6 @@ def launch_of(work: Run, beam_version: str) -> Launch:
             columns=dict(work.layout.columns),
             path_columns=dict(work.layout.path_columns),
             inferred=tuple(name for name in work.layout.columns if name in work.layout.inferred),
+            options=_options(work.layout.dialect),
         ),
     )

@@ -8,25 +8,43 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from beam_jobs.errors import InputError
 
 FILE_NAME = "manifest.json"
 
 
+def _check_path(path: str) -> str:
+    """Return a path as it is; a reader that follows it stays in the partition's folder."""
+    folder, *names = path.split("/")
+    if folder != "runs" or not names or {"", ".", ".."}.intersection(names):
+        raise ValueError(f"{path!r} is not below runs/")
+    return path
+
+
+_Path = Annotated[str, AfterValidator(_check_path)]
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _first(error: ValidationError) -> str:
+    """Return the first thing that is wrong with a document, in one line."""
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"])) or "the document"
+    return f"{where}: {first['msg'].removeprefix('Value error, ')}"
 
 
 class PublishedAggregate(_Model):
     """The files of one aggregate. Paths are relative to the partition's folder."""
 
-    result: str
+    result: _Path
     rows: int
-    states: tuple[str, ...] = Field(description="One for each relation; empty if none are kept.")
+    states: tuple[_Path, ...] = Field(description="One for each relation; empty if none are kept.")
     fingerprint: str = Field(description="Of the query and of the types of what it reads.")
 
 
@@ -35,7 +53,7 @@ class Contents(_Model):
 
     rows: int = Field(description="Records that were aggregated.")
     aggregates: Mapping[str, PublishedAggregate]
-    report: str = Field(description="The run report.")
+    report: _Path = Field(description="The run report.")
     sources: Mapping[str, str] = Field(
         default={},
         description="Of a rollup: the run id of each partition that it was computed from, by key.",
@@ -88,7 +106,7 @@ class Begun(_Model):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            raise InputError(f"{path}: does not say how a run began: {error}") from error
+            raise InputError(f"{path}: does not say how a run began: {_first(error)}") from error
 
 
 class Manifest(_Model):
@@ -151,7 +169,7 @@ class Manifest(_Model):
         try:
             manifest = cls.model_validate_json(text)
         except ValidationError as error:
-            raise InputError(f"{path}: is no manifest of this version: {error}") from error
+            raise InputError(f"{path}: is no manifest of this version: {_first(error)}") from error
         if manifest.current not in {one.number for one in manifest.versions}:
             raise InputError(f"{path}: its current version {manifest.current} is not listed")
         return manifest

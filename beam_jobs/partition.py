@@ -55,6 +55,8 @@ class Partition:
         # strptime also takes 2013-1-1; and a week may begin on Monday only.
         if partition.key != key or partition != cls.holding(start, grain):
             raise problem
+        if start.year == datetime.MAXYEAR:
+            raise UsageError(f"{key!r}: years end with {datetime.MAXYEAR - 1}")
         return partition
 
     @classmethod

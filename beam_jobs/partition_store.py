@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 
 from beam_jobs import manifest as manifests
+from beam_jobs.audit_report import AuditReport
 from beam_jobs.conditional_files import ChangedMeanwhileError, Store, open_store
 from beam_jobs.errors import InputError, TallyflowError, UsageError
 from beam_jobs.files import join_path
@@ -72,7 +73,7 @@ def publish(
 
     Raises:
         RefusedError: Another run was published since this one began; or there is no such run.
-        InputError: The run failed, or a file of it is missing.
+        InputError: The run or its audit failed, or a file of it is missing.
     """
     store = open_store(folder.path)
     folder.run(run_id)
@@ -141,6 +142,7 @@ def _next_version(
     contents: Contents | None,
 ) -> Version:
     """Return the version that a run is to become; all its files are there."""
+    _check_audit(store, folder, run_id)
     contents = contents or _reported(store, folder, run_id)
     there = set(store.find(f"{RUNS}/{run_id}"))
     missing = [path for path in contents.files if path not in there]
@@ -155,6 +157,21 @@ def _next_version(
         run_id=run_id,
         published=datetime.datetime.now(datetime.UTC),
     )
+
+
+def _check_audit(store: Store, folder: PartitionFolder, run_id: str) -> None:
+    """Refuse a run that was audited and found wrong: nobody publishes it by mistake.
+
+    Raises:
+        InputError: Its audit says so, or cannot be read.
+    """
+    path = f"{RUNS}/{run_id}/{AUDIT}"
+    stored = store.read(path)
+    if stored and not AuditReport.of_json(stored.data, join_path(folder.path, path)).passed:
+        raise InputError(
+            f"{folder}: run {run_id} failed its audit, as {join_path(folder.path, path)} says; "
+            "nothing was published: change the checks and audit it again, or discard it"
+        )
 
 
 def _with(

@@ -12,16 +12,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from beam_jobs import options
+from beam_jobs.conditional_files import open_store
 from beam_jobs.errors import UsageError
 from beam_jobs.manifest import Manifest
 from beam_jobs.partition import Partition
-from beam_jobs.partition_folder import PartitionFolder, run_id_of
+from beam_jobs.partition_folder import RUNS, PartitionFolder, run_id_of
 from beam_jobs.partition_store import discard, restore
 from beam_jobs.published import published_manifests
 from beam_jobs.reading_options import (
     add_period,
     add_storage,
+    dataset_names,
     grain_of,
+    none_published,
     parse_partition,
     print_columns,
     unknown_dataset,
@@ -121,6 +124,8 @@ def _list(job: argparse.Namespace) -> None:
     grain = grain_of(job.storage, job.dataset, job.period, job.first or job.last)
     first, last = parse_partition(job.first, grain), parse_partition(job.last, grain)
     found = published_manifests(job.storage, job.dataset, grain, first, last)
+    if not found and (first or last) and job.dataset in dataset_names(job.storage):
+        raise none_published(job.dataset, grain, first, last)
     if not found:
         raise unknown_dataset(job.storage, job.dataset)
     rows = [_row(partition, manifest) for partition, manifest in found]
@@ -163,6 +168,8 @@ def _publish(job: argparse.Namespace) -> None:
 
 def _discard(job: argparse.Namespace) -> None:
     folder, run_id = _folder(job), run_id_of(job.run_id)
+    if not open_store(folder.path).find(f"{RUNS}/{run_id}"):
+        raise UsageError(f"{folder}: there is no run {run_id} to discard in {folder.path}/{RUNS}")
     if not discard(folder, run_id):
         raise UsageError(
             f"{folder}: run {run_id} is published, and so is not discarded; it goes when enough "

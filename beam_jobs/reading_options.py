@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from beam_jobs import manifest as manifests
 from beam_jobs import options
 from beam_jobs.conditional_files import open_store
-from beam_jobs.errors import UsageError
+from beam_jobs.errors import InputError, UsageError
 from beam_jobs.files import join_path
 from beam_jobs.partition import Grain, Partition
 from beam_jobs.partition_folder import RESULTS
@@ -70,6 +70,14 @@ def unknown_dataset(storage: str, dataset: str) -> UsageError:
     if not names:
         return UsageError(f"{dataset}: nothing is published in {place}; is --storage right?")
     return UsageError(f"{dataset}: nothing is published in {place}; {nearest(dataset, names)}")
+
+
+def none_published(
+    dataset: str, grain: Grain, first: Partition | None, last: Partition | None
+) -> InputError:
+    """Return the error for a range, maybe without an end, in which nothing is published."""
+    ends = (f"from {first.key}" if first else "", f"to {last.key}" if last else "")
+    return InputError(f"{dataset}: no {grain} is published {' '.join(filter(None, ends))}".rstrip())
 
 
 def dataset_names(storage: str) -> list[str]:

@@ -14,7 +14,6 @@ import logging
 import platform
 import sys
 import tempfile
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +29,7 @@ from beam_jobs.files import join_path, write_file
 from beam_jobs.manifest import Contents, PublishedAggregate, Version
 from beam_jobs.merge_files import merge_files
 from beam_jobs.partition import Partition
-from beam_jobs.partition_folder import RUNS, check_run_id
+from beam_jobs.partition_folder import RUNS, check_run_id, new_run_id, run_id_of
 from beam_jobs.partition_store import REPORT, RefusedError, begin, discard, publish
 from beam_jobs.reading_options import add_storage
 from beam_jobs.rollup_report import RollupReport, RollupVersions, Source
@@ -87,7 +86,8 @@ def main(argv: Sequence[str]) -> None:
     if job.describe:
         sys.stdout.write(describe(find_rollup(dataset, job.storage, period)))
         return
-    roll_up(dataset, job.storage, period, job.run_id or uuid.uuid4().hex[:12])
+    run_id = new_run_id() if job.run_id is None else run_id_of(job.run_id)
+    roll_up(dataset, job.storage, period, run_id)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -109,9 +109,7 @@ def _parser() -> argparse.ArgumentParser:
         help="which: 2013-01-07, the Monday of the week, or 2013-01, the month",
     )
     add_storage(parser)
-    parser.add_argument(
-        "--run_id", metavar="ID", help="a name for this run (default: a random one)"
-    )
+    parser.add_argument("--run_id", metavar="NAME", help="a name for this run (default: a new one)")
     parser.add_argument(
         "--describe",
         action="store_true",

@@ -55,6 +55,9 @@ class Rollup:
         """Whether what is published is what would be computed."""
         if self.published is None or self.published.sources != self.sources:
             return False
+        # A run id that is not kept any more may come again, and is another run then.
+        if any(part.version.published > self.published.published for part in self.parts):
+            return False
         ending = f".{self.dataset.output_format}"
         found = self.published.aggregates
         fingerprints = {name: aggregate.fingerprint for name, aggregate in found.items()}

@@ -128,6 +128,7 @@ def plan_rollup(
     if missing:
         problems.add(f"not published: {dates(missing)}", missing)
     _check_versions(parts, problems)
+    _check_options(parts, problems)
     plans = {}
     planned = functools.cache(functools.partial(_plan, lookups=lookups))
     for name, aggregate in dataset.aggregates.items():
@@ -157,6 +158,19 @@ def _check_versions(parts: Sequence[Part], problems: _Problems) -> None:
         for version, partitions in others.items():
             line = f"states of {name} {version}, and this is {here}: {dates(partitions)}"
             problems.add(line, partitions)
+
+
+def _check_options(parts: Sequence[Part], problems: _Problems) -> None:
+    """Refuse records that were read in other ways: the same value is NULL in one part only."""
+    known = [part for part in parts if part.report.layout.options]
+    if not known:
+        return
+    newest = max(known, key=lambda part: part.version.published)
+    for name, value in newest.report.layout.options.items():
+        others = [part.partition for part in known if part.report.layout.options[name] != value]
+        if others:
+            line = f"{name} is {value!r} in {newest.partition.key}, and was another in"
+            problems.add(f"{line} {dates(others)}", others)
 
 
 def _check_aggregate(

@@ -84,6 +84,10 @@ class Columns(_Model):
         description="Likewise, of the columns in the files' paths."
     )
     inferred: tuple[str, ...] = Field(description="The columns whose type was not declared.")
+    options: Mapping[str, str | int | tuple[str, ...]] = Field(
+        default={},
+        description="What decides which values CSV files hold, beside what is found out of each.",
+    )
 
 
 class RejectFound(_Model):

@@ -68,3 +68,10 @@ def is_hourly(schedule: str) -> bool:
         return schedule == "@hourly"
     minute, *others = schedule.split()
     return minute.isdecimal() and others == ["*"] * 4
+
+
+def is_on_every_day(schedule: str) -> bool:
+    """Whether a valid schedule has a run on every day."""
+    if schedule.startswith("@"):
+        return schedule in ("@hourly", "@daily")
+    return schedule.split()[2:] == ["*"] * 3

@@ -30,6 +30,7 @@ from beam_jobs.reading_options import (
     dataset_names,
     grain_of,
     nearest,
+    none_published,
     parse_partition,
     print_columns,
     unknown_dataset,
@@ -143,6 +144,8 @@ def _find(job: argparse.Namespace) -> tuple[list[tuple[PartitionFolder, Version]
     pairs = published_manifests(storage, dataset, grain, first, last)
     if not pairs and dataset not in dataset_names(storage):
         raise unknown_dataset(storage, dataset)
+    if not pairs and not (first and last):
+        raise none_published(dataset, grain, first, last)
     there = [partition for partition, _ in pairs]
     wanted = between(first or there[0], last or there[-1]) if there or (first and last) else []
     found = [

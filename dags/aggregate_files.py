@@ -46,7 +46,7 @@ def job_options(context: Context, jinja_env: jinja2.Environment) -> dict[str, ob
     if form["format"] is not None:
         options["format"] = form["format"]
     if form["output"] is not None:
-        options["output"] = settings.locate(form["output"])
+        options["output"] = settings.locate_output(form["output"])
     return options
 
 

@@ -38,7 +38,7 @@ def job_options(context: Context, jinja_env: jinja2.Environment) -> dict[str, st
     if form["top"] is not None:
         options["top"] = form["top"]
     if form["output"] is not None:
-        options["output"] = settings.locate(form["output"])
+        options["output"] = settings.locate_output(form["output"])
     return options
 
 

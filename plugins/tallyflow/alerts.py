@@ -27,7 +27,8 @@ def tell(subject: str, text: str) -> None:
     settings = Settings.from_environ()
     _LOG.warning("%s: %s", subject, text)
     if settings.notify == "slack":
-        _post_to_slack(f"*{subject}*\n{text}")
+        # Slack would take names of people and channels, and links, from what a file or a form says.
+        _post_to_slack(f"*{subject}*\n{html.escape(text, quote=False)}")
     elif settings.notify == "email":
         _send_email(settings.notify_email or "", subject, text)
 
@@ -35,9 +36,15 @@ def tell(subject: str, text: str) -> None:
 def _post_to_slack(text: str) -> None:
     connection = BaseHook.get_connection(SLACK_CONNECTION)
     webhook = connection.password or connection.host or ""
-    response = requests.post(webhook, json={"text": text}, timeout=_TIMEOUT_SECONDS)
+    # The messages of requests, as that of raise_for_status, have the address, which is a secret.
+    try:
+        response = requests.post(webhook, json={"text": text}, timeout=_TIMEOUT_SECONDS)
+    except requests.RequestException as error:
+        raise RuntimeError(
+            f"Slack cannot be told: {type(error).__name__}; see the Airflow connection "
+            f"{SLACK_CONNECTION}"
+        ) from None
     if not response.ok:
-        # Not raise_for_status: its message has the address, which is a secret.
         raise RuntimeError(f"Slack answered {response.status_code}: {response.text[:200]}")
 
 

@@ -17,12 +17,12 @@ class Found:
 
     Attributes:
         is_complete: Whether what is waited for has come.
-        files: How many files of the partition there are.
+        files: How many files of the partition there are; None if they could not be listed.
         text: What was found, or what is missing yet, for people.
     """
 
     is_complete: bool
-    files: int
+    files: int | None
     text: str
 
 

@@ -119,7 +119,7 @@ def publish_partition(
     Raises:
         AirflowFailException: Another run of the partition was published in the meantime.
     """
-    from beam_jobs.partition_folder import PartitionFolder  # noqa: PLC0415
+    from beam_jobs.partition_folder import PartitionFolder, read_manifest  # noqa: PLC0415
     from beam_jobs.partition_store import RefusedError, publish  # noqa: PLC0415
     from tallyflow.bigquery import load_jobs  # noqa: PLC0415
 
@@ -137,6 +137,9 @@ def publish_partition(
         outlet_events[days_asset(dataset, grain)].add_partitions(days)
     if dataset.bigquery is None:
         return []
+    # What readers see: that of a later run, if this task was cleared after it.
+    seen = read_manifest(folder)
+    version = seen.manifest.version if seen else version
     return load_jobs(dataset, folder, version, dataset.bigquery, project)
 
 
@@ -163,6 +166,7 @@ def _days_for_rollup(dataset: Dataset, storage: str, period: Partition) -> Itera
 def discard_run(path: Path, storage: str, partition: str, run_id: str) -> None:
     """The task `clean_up`, a teardown: deletes what a run wrote that is not published.
 
+    That is what all attempts of `aggregate` wrote: one whose process was killed left its files.
     What was refused, for its rejects or by its audit, stays to be looked at until a later run of
     the partition is published.
     """
@@ -171,10 +175,17 @@ def discard_run(path: Path, storage: str, partition: str, run_id: str) -> None:
 
     dataset = load_dataset(path)
     folder = PartitionFolder(storage, dataset.name, Partition.parse(partition, dataset.grain))
-    if _was_refused(folder.run(run_id)):
-        _LOG.warning("What the run wrote is kept, to be looked at: %s", folder.run(run_id))
-    elif not discard(folder, run_id):
-        _LOG.info("Run %s is published", run_id)
+    for attempt in _attempts(run_id):
+        if _was_refused(folder.run(attempt)):
+            _LOG.warning("What the run wrote is kept, to be looked at: %s", folder.run(attempt))
+        elif not discard(folder, attempt):
+            _LOG.info("Run %s is published", attempt)
+
+
+def _attempts(run_id: str) -> list[str]:
+    """The ids of an attempt, as `attempt_id` makes them, and of those before it."""
+    name, _, number = run_id.rpartition(".")
+    return [f"{name}.{one + 1}" for one in range(int(number))] if number.isdecimal() else []
 
 
 def _was_refused(folder: str) -> bool:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import ErrorDetails
 
 from beam_jobs.errors import UsageError
+from beam_jobs.partition_folder import RESULTS
 
 PREFIX = "TALLYFLOW_"
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -161,6 +162,26 @@ class Settings(BaseModel):
                 "or a gs:// URL"
             )
         return f"{self.storage}/{inside}"
+
+    def locate_output(self, path: str) -> str:
+        """Where a file is that a form asks a job to write.
+
+        Args:
+            path: As for `locate`.
+
+        Raises:
+            UsageError: As for `locate`; or it is among the results of datasets, whose files only
+                their own runs write.
+        """
+        found = self.locate(path)
+        inside = found.removeprefix(f"{self.storage}/")
+        folders = [folder for folder in inside.split("/") if folder not in ("", ".")]
+        if inside != found and folders[0] == RESULTS:
+            raise UsageError(
+                f"{path!r} is below {self.storage}/{RESULTS}, where the datasets' published "
+                "results are; name another folder"
+            )
+        return found
 
     def default_pipeline_options(self) -> dict[str, str | int | bool]:
         """Beam options of every job, for ``BeamRunPythonPipelineOperator``.

@@ -49,7 +49,7 @@ class FilesTrigger(BaseTrigger):
             except TallyflowError as error:
                 # A listing that failed is no answer; the next one may be.
                 self.log.warning("%s", error)
-                found = Found(is_complete=False, files=0, text=str(error))
+                found = Found(is_complete=False, files=None, text=str(error))
             if found.is_complete or now >= until:
                 yield TriggerEvent(asdict(found))  # type: ignore[no-untyped-call]
                 return
@@ -107,7 +107,11 @@ class WaitForFiles(BaseOperator):
             AirflowSkipException: There are none, and the dataset skips such partitions.
         """
         if other := context["params"].get("pattern"):
-            self._conclude(Awaited(self.locate(other)).look(datetime.now(UTC)))
+            found = Awaited(self.locate(other)).look(datetime.now(UTC))
+            if not found.files:
+                # What the form says is mistyped, which is no reason to publish an empty result.
+                raise AirflowFailException(f"{found.text}, which the form says; trigger it anew")
+            self.log.info("%s", found.text)
             return
         awaited = Awaited(self.pattern, self.marker, self.files, self.unchanged_minutes)
         found = awaited.look(datetime.now(UTC))

@@ -4,11 +4,13 @@ import asyncio
 import datetime
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+from airflow.sdk.exceptions import AirflowFailException
 
 from tallyflow.awaited import Awaited
-from tallyflow.wait_for_files import FilesTrigger
+from tallyflow.wait_for_files import FilesTrigger, WaitForFiles
 
 NOW = datetime.datetime(2013, 1, 2, 6, 0, tzinfo=datetime.UTC)
 
@@ -85,3 +87,26 @@ def test_the_trigger_fires_when_the_time_is_up_or_the_storage_cannot_be_listed(
             return (await anext(trigger.run())).payload  # type: ignore[no-any-return]
 
         assert asyncio.run(fire())["is_complete"] is False
+
+
+@pytest.mark.parametrize("when_missing", ["fail", "skip", "publish_empty"])
+def test_a_storage_that_cannot_be_listed_is_not_taken_for_an_empty_one(when_missing: str) -> None:
+    until = datetime.datetime.now(datetime.UTC)
+    trigger = FilesTrigger({"pattern": "nowhere://a/*.csv"}, until.isoformat(), 60)
+
+    async def fire() -> dict[str, object]:
+        return (await anext(trigger.run())).payload  # type: ignore[no-any-return]
+
+    task = WaitForFiles(task_id="wait_for_files", pattern="", when_missing=when_missing)
+    with pytest.raises(AirflowFailException, match="nowhere://"):
+        task.conclude({}, asyncio.run(fire()))
+
+
+@pytest.mark.parametrize("when_missing", ["fail", "skip", "publish_empty"])
+def test_other_files_that_a_form_names_have_to_be_there(tmp_path: Path, when_missing: str) -> None:
+    task = WaitForFiles(task_id="wait_for_files", pattern="", when_missing=when_missing)
+    form: Any = {"params": {"pattern": f"{tmp_path}/*.csv"}}
+    with pytest.raises(AirflowFailException, match="0 files match .* which the form says"):
+        task.execute(form)
+    write(tmp_path, "a.csv")
+    task.execute(form)

@@ -166,3 +166,15 @@ def test_a_run_id_of_airflows_names_a_folder() -> None:
     compute("manual__2013-01-02T00:00:00+00:00", "--stage_only")
     (run,) = (Path(folder_of().path) / "runs").iterdir()
     assert run.name.startswith("manual__2013-01-02T00-00-00+00-00-")
+
+
+def test_a_day_without_files_is_empty_where_the_dataset_says_so_and_a_typing_error_is_not() -> None:
+    compute("r1")
+    Path("stations.yaml").write_text(f"{DATASET}when_missing: publish_empty\n")
+    with pytest.raises(UsageError, match="no file matches 'in/date=2013-01-O1/"):
+        compute("r2", "--input", "in/date=2013-01-O1/*.csv")
+    assert published_total() == "3,3"
+    for file in FOLDER.iterdir():
+        file.unlink()
+    compute("r3")
+    assert published_total() == "0,"

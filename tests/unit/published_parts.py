@@ -6,6 +6,7 @@ import datetime
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import duckdb
 import pyarrow as pa
@@ -66,6 +67,7 @@ def publish_part(
     versions: Versions = VERSIONS,
     lookups: Mapping[str, pa.Table] | None = None,
     reference: Sequence[LookupRead] = (),
+    options: Mapping[str, str] = MappingProxyType({}),
 ) -> Version:
     """Compute all aggregates of a dataset over a table, and publish the partition."""
     folder = PartitionFolder(str(storage), dataset.name, partition)
@@ -107,7 +109,9 @@ def publish_part(
         started=NOW,
         inputs=Inputs(pattern="", number=0, bytes=0, files=()),
         lookups=tuple(reference),
-        layout=Columns(format="csv", columns=columns, path_columns={}, inferred=()),
+        layout=Columns(
+            format="csv", columns=columns, path_columns={}, inferred=(), options=options
+        ),
         finished=NOW,
         seconds=0,
         complete=True,

@@ -345,6 +345,9 @@ def test_a_restored_version_is_the_history(tmp_path: Path) -> None:
         ("null_fraction(other) < 0.5 AND rows > previous(rows)", False),
         ("change_from_trailing_mean(max(other), 7) < 0.5", False),
         ("(SELECT min(flights) FROM by_origin WHERE false) < previous(rows)", False),
+        ("rejects / nullif(files, 0) < 0.1 AND rows > previous(rows)", False),
+        ("rows > previous(rows) OR 5 NOT IN (SELECT nullif(flights, 305) FROM by_origin)", False),
+        ("NOT (rows > previous(rows) AND nullif(rows, 842) > 1)", False),
     ],
 )
 def test_without_history_a_check_passes_that_depends_on_it(

@@ -260,6 +260,7 @@ def test_the_datasets_of_a_folder_come_by_name_and_without_drafts(tmp_path: Path
         ),
         ("ready_by", "'6:00'", "6: ready_by: '6:00' is no time of day; write one such as '06:00'"),
         ("rollups", "[year]", "6: rollups.0: 'year' is not one of week, month"),
+        ("rollups", "[week, week]", "6: rollups: ['week', 'week'] names a period twice; write"),
         (
             "checks",
             "{a: {condition: x, severity: eror}}",
@@ -289,6 +290,19 @@ def test_a_mistake_is_reported_with_line_field_value_and_remedy(
     tmp_path: Path, field: str, value: str, problem: str
 ) -> None:
     assert problem_with(tmp_path, **{field: value}).startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "is_refused"),
+    [("@daily", False), ("30 6 * * *", False), ("@weekly", True), ("0 6 * * mon-fri", True)],
+)
+def test_rollups_need_a_run_on_every_day(tmp_path: Path, schedule: str, is_refused: bool) -> None:
+    text = f"{valid_text()}schedule: '{schedule}'\nrollups: [week]\n"
+    if is_refused:
+        (problem,) = problems_of(write(tmp_path, text))
+        assert "rollups: ['week'] would wait for days without a run" in problem
+    else:
+        load_dataset(write(tmp_path, text))
 
 
 def test_a_missing_field_is_reported_with_an_example(tmp_path: Path) -> None:

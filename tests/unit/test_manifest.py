@@ -17,14 +17,15 @@ NOW = datetime.datetime(2013, 2, 1, tzinfo=datetime.UTC)
 
 
 def version(number: int, text: str = "x") -> Version:
-    aggregate = PublishedAggregate(result=text, rows=1, states=(text,), fingerprint=text)
+    path = f"runs/{text.replace('/', '')}.x"
+    aggregate = PublishedAggregate(result=path, rows=1, states=(path,), fingerprint=text)
     return Version(
         number=number,
         run_id=f"r{number}",
         published=NOW,
         rows=1,
         aggregates={text: aggregate},
-        report=text,
+        report=path,
         sources={text: text},
     )
 
@@ -82,4 +83,13 @@ def test_what_is_no_manifest_is_refused_by_name(text: str) -> None:
 
 def test_the_document_names_files_relative_to_the_partition() -> None:
     document = json.loads(manifest(1, 1).to_json())
-    assert document["versions"][0]["aggregates"]["x"]["result"] == "x"
+    assert document["versions"][0]["aggregates"]["x"]["result"] == "runs/x.x"
+
+
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", "runs/../../../x", "../runs/x", "runs/", "runs", "runs//x", "", "x"]
+)
+def test_a_manifest_leads_nowhere_but_to_runs(path: str) -> None:
+    broken = manifest(1, 1).to_json().replace('"runs/x.x"', json.dumps(path))
+    with pytest.raises(InputError, match="is no manifest of this version: versions.*not below r"):
+        Manifest.of_json(broken, "m.json")

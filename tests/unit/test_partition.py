@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from beam_jobs.errors import UsageError
 from beam_jobs.partition import Grain, Partition
 
-MOMENTS = st.datetimes(datetime.datetime.fromisoformat("1970-01-05"))
+MOMENTS = st.datetimes(
+    datetime.datetime.fromisoformat("1970-01-05"), datetime.datetime.fromisoformat("9998-12-31")
+)
 GRAINS = st.sampled_from(get_args(Grain))
 
 
@@ -77,4 +79,11 @@ def test_each_grain_has_keys_and_folders_of_its_own(key: str, grain: Grain, fold
 )
 def test_what_is_no_key_is_refused_with_an_example(key: str, grain: Grain) -> None:
     with pytest.raises(UsageError, match=f"{key!r} is no {grain}: write 2013-01"):
+        Partition.parse(key, grain)
+
+
+@pytest.mark.parametrize("grain", get_args(Grain))
+def test_the_last_year_has_no_partitions_as_none_would_follow(grain: Grain) -> None:
+    key = Partition.holding(datetime.datetime.fromisoformat("9999-12-31T23:00"), grain).key
+    with pytest.raises(UsageError, match="years end with 9998"):
         Partition.parse(key, grain)

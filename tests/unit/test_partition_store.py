@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from beam_jobs.audit_report import AuditReport
 from beam_jobs.conditional_files import ChangedMeanwhileError, open_store
 from beam_jobs.errors import InputError, TallyflowError, UsageError
 from beam_jobs.partition import Partition
@@ -22,9 +24,17 @@ from beam_jobs.partition_folder import (
     read_manifest,
     run_id_of,
 )
-from beam_jobs.partition_store import REPORT, RefusedError, begin, discard, publish, restore
+from beam_jobs.partition_store import (
+    AUDIT,
+    REPORT,
+    RefusedError,
+    begin,
+    discard,
+    publish,
+    restore,
+)
 from beam_jobs.published import published, published_manifests
-from tests.unit.runs_to_publish import finished_run, folder_in, runs_there, visible_run
+from tests.unit.runs_to_publish import DAY, finished_run, folder_in, runs_there, visible_run
 
 
 @pytest.fixture
@@ -106,6 +116,27 @@ def test_a_run_that_lacks_a_file_is_refused(folder: PartitionFolder) -> None:
     with pytest.raises(InputError, match="r1 has not written runs/r1/states/total.parquet"):
         publish(folder, "r1", 3, contents)
     assert visible_run(folder) is None
+
+
+def test_a_run_whose_audit_failed_is_refused_until_it_passes(folder: PartitionFolder) -> None:
+    contents = finished_run(folder, "r1")
+    audit = AuditReport(
+        dataset="flights",
+        partition=DAY.key,
+        run_id="r1",
+        audited=datetime.datetime(2013, 2, 1, tzinfo=datetime.UTC),
+        passed=False,
+        checks=(),
+        late=None,
+    )
+    store = open_store(folder.run("r1"))
+    store.write(AUDIT, audit.to_json().encode())
+    with pytest.raises(InputError, match=r"run r1 failed its audit, as .*/r1/audit\.json says"):
+        publish(folder, "r1", 3, contents)
+    assert visible_run(folder) is None
+    store.write(AUDIT, audit.model_copy(update={"passed": True}).to_json().encode())
+    publish(folder, "r1", 3, contents)
+    assert visible_run(folder) == "r1"
 
 
 def test_a_published_run_does_not_begin_again(folder: PartitionFolder) -> None:

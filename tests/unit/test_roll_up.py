@@ -312,6 +312,23 @@ def test_types_that_differ_between_days_are_named(tmp_path: Path) -> None:
     )
 
 
+def test_days_whose_files_were_read_in_another_way_are_not_mixed(tmp_path: Path) -> None:
+    publish_all(tmp_path, WEEK, options={"quote": "'", "escape": ""})
+    (day,) = days(9)
+    given: dict[str, Any] = {
+        "columns": COLUMNS,
+        "run_id": "new",
+        "options": {"quote": '"', "escape": ""},
+    }
+    publish_part(tmp_path, STATIONS, day, records(day), **given)
+    lines = refusal(tmp_path).splitlines()
+    assert lines[1].strip() == (
+        "quote is '\"' in 2013-01-09, and was another in "
+        "2013-01-07 to 2013-01-08, 2013-01-10 to 2013-01-13"
+    )
+    assert lines[2].startswith("  compute 2013-01-07 to 2013-01-08, 2013-01-10 to 2013-01-13: ")
+
+
 def test_a_declaration_that_changed_since_is_another_type(tmp_path: Path) -> None:
     publish_all(tmp_path, WEEK)
     declared = dataset_of({"by_k": BY_K}, columns={**COLUMNS, "v": "HUGEINT"})
@@ -364,6 +381,18 @@ def test_a_day_that_is_published_again_gives_a_new_version(tmp_path: Path) -> No
     restore(PartitionFolder(str(tmp_path), "stations", day))
     rows[day] = records(day)
     assert roll_up(STATIONS, str(tmp_path), WEEK, "three").version.number == 3
+    assert result(tmp_path, WEEK, "by_k") == expected(BY_K, rows)
+
+
+def test_a_run_id_that_comes_again_is_another_run(tmp_path: Path) -> None:
+    dataset = STATIONS.model_copy(update={"keep_versions": 1})
+    rows = publish_all(tmp_path, WEEK, dataset)
+    roll_up(dataset, str(tmp_path), WEEK, "first")
+    (day,) = days(9)
+    for run_id in ("other", "first"):
+        rows[day] = records(day, salt=len(run_id))
+        publish_part(tmp_path, dataset, day, rows[day], columns=COLUMNS, run_id=run_id)
+    assert roll_up(dataset, str(tmp_path), WEEK, "again").is_new
     assert result(tmp_path, WEEK, "by_k") == expected(BY_K, rows)
 
 
@@ -545,7 +574,7 @@ def test_a_key_of_another_period_is_refused(
 
 
 def test_a_run_id_that_is_no_name_of_a_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="the run id '../x' names no folder"):
+    with pytest.raises(UsageError, match="'../x' is no name of a run"):
         command(tmp_path, "--run_id", "../x")
 
 

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from beam_jobs.errors import UsageError
 from tallyflow.settings import REPOSITORY, Settings, SettingsError
 
 ON_DATAFLOW = {
@@ -72,12 +73,12 @@ def test_an_image_stands_in_for_the_package_and_a_temp_location_for_its_default(
         ("gs://bucket/prefix/", "flights/*.csv", "gs://bucket/prefix/flights/*.csv"),
         ("/srv/files/", "flights/*.csv", "/srv/files/flights/*.csv"),
         ("files", "a.csv", str(REPOSITORY / "files" / "a.csv")),
-        ("/srv", "/tmp/a.csv", "/tmp/a.csv"),  # noqa: S108
+        ("/srv", "/srv/a.csv", "/srv/a.csv"),
         ("/srv", "gs://other/a.csv", "gs://other/a.csv"),
         ("/srv", "--runner=x", "/srv/--runner=x"),
     ],
 )
-def test_a_path_is_below_the_storage_root_unless_absolute(
+def test_a_path_is_below_the_storage_root_unless_it_is_a_url(
     storage: str, path: str, located: str
 ) -> None:
     assert Settings.from_environ({"TALLYFLOW_STORAGE": storage}).locate(path) == located
@@ -120,3 +121,26 @@ def test_the_example_file_has_each_variable_once_with_its_default() -> None:
     assert [name for name, _ in example] == list(dict(example))
     assert dict(example).keys() == {f"TALLYFLOW_{name.upper()}" for name in Settings.model_fields}
     assert Settings.from_environ(dict(example)) == Settings()
+
+
+@pytest.mark.parametrize("path", ["/tmp/a.csv", "../a.csv", "a/../../b.csv", "/srv/../a.csv"])  # noqa: S108
+def test_a_path_that_leads_out_of_the_storage_root_is_refused(path: str) -> None:
+    with pytest.raises(UsageError, match="is not below the storage root, /srv"):
+        Settings.from_environ({"TALLYFLOW_STORAGE": "/srv"}).locate(path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "results/flights/date=2013-01-01/runs/r1/by_origin.parquet",
+        "./results//x.csv",
+        "/results/x.csv",
+        "gs://bucket/p/results/x.csv",
+    ],
+)
+def test_a_form_does_not_write_among_the_results_of_datasets(path: str) -> None:
+    settings = Settings(storage="gs://bucket/p")
+    with pytest.raises(UsageError, match="below"):
+        settings.locate_output(path)
+    assert settings.locate_output("reports/results/x.csv") == "gs://bucket/p/reports/results/x.csv"
+    assert settings.locate_output("gs://bucket/results/x.csv") == "gs://bucket/results/x.csv"

@@ -124,6 +124,26 @@ def test_partitions_that_are_not_published_are_named_and_the_others_shown() -> N
 # -- the rows ------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--from", "2014-01-01"], "flights: no day is published from 2014-01-01$"),
+        (["--to", "2012-01-01"], "flights: no day is published to 2012-01-01$"),
+        (["--from", "2013-01-01T00"], "flights: no hour is published from 2013-01-01T00$"),
+        (["--period", "month"], "flights: no month is published$"),
+    ],
+)
+def test_a_range_in_which_nothing_is_published_is_not_passed_over(
+    arguments: list[str], message: str
+) -> None:
+    publish_rows("2013-01-01", ROWS.format(1))
+    with pytest.raises(InputError, match=message):
+        shown(*arguments)
+    if "--period" not in arguments:
+        with pytest.raises(InputError, match=message):
+            partitions.main(["list", "flights", *arguments])
+
+
 @pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl"])
 def test_every_format_is_read_as_it_was_written(ending: str) -> None:
     query = """SELECT * FROM (VALUES
@@ -283,6 +303,16 @@ def test_a_published_run_is_not_discarded() -> None:
     with pytest.raises(UsageError, match="run r1 is published, and so is not discarded"):
         partitions.main([*command, "r1"])
     assert discard(folder, "r1") is False
+
+
+def test_a_run_that_is_not_there_is_not_said_to_be_discarded() -> None:
+    folder = publish_rows("2013-01-01", ROWS.format(1))
+    begin(folder, "r2")
+    command = ["discard", "flights", "--date", "2013-01-01", "--run_id"]
+    with pytest.raises(UsageError, match=r"flights 2013-01-01: there is no run r3 to discard in "):
+        partitions.main([*command, "r3"])
+    partitions.main([*command, "r2"])
+    assert open_store(folder.path).find("runs/r2") == []
 
 
 def test_unknown_datasets_are_hinted_at() -> None:

@@ -1,0 +1,325 @@
+"""The operator that runs a Beam pipeline: on Dataflow as one job, whatever happens to Airflow."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shlex
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.providers.apache.beam.operators.beam import BeamRunPythonPipelineOperator
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout
+from airflow.version import version as airflow_version
+
+from tallyflow.beam_job_trigger import Awaited, BeamJobTrigger
+from tallyflow.dataflow_jobs import CALL_ERRORS, LOOK_SECONDS, DataflowJobs, Job, Patience
+from tallyflow.job_failure import LauncherError, PermanentFailurePolicy
+from tallyflow.job_lookup import JobMemory, Remembered, find_job
+from tallyflow.job_options import TRY_LABEL, WORK_LABEL, Work, merge_options
+from tallyflow.job_watch import end, failure
+from tallyflow.launcher import Launcher
+from tallyflow.pipeline_command import Program
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context, RetryPolicy
+
+# XCom: the try of the task that launched the job, or the process, that counts. It is an earlier one
+# than the task's own where that has found a job; where the results are, depends on it.
+JOB_TRY = "job_try"
+_DATAFLOW = "dataflowrunner"
+_DEFAULT_CONNECTION = "google_cloud_default"
+_JOB_ID = re.compile(r"Created job with id: \[([^\]\s]+)\]|Submitted job: ([^\"\s]+)")
+# A wrong call, by the convention of argparse and of `beam_jobs.errors`.
+_USAGE_STATUS = 2
+# For a launcher to end by itself where the task goes on without it, or its job has failed.
+_DEFERRING_SECONDS = 3.0
+_FAILED_SECONDS = 30.0
+
+
+class BeamJobOperator(BeamRunPythonPipelineOperator):
+    """Runs a Beam pipeline written in Python; a drop-in for the provider's operator.
+
+    On Dataflow it launches one job for the work of a task, however often it is tried. A try first
+    finds the job of an earlier one, by its id in Airflow's task state store, or by its name and
+    label: it waits for one that runs, accepts one that succeeded, and launches another only where
+    it failed, or the task was cleared. What ends the task, deferred or not, ends the job.
+
+    Its arguments are those of the provider's operator. What is different: the job's name has a
+    suffix that all tries share, in place of a random one. Of a pipeline, what comes behind
+    ``run()`` runs to its end only in the try that launched the job, and not in deferrable mode.
+    With other runners ``deferrable`` has no effect: there only the pipeline itself could be
+    awaited.
+
+    Args:
+        patience: Seconds for which Dataflow may fail to answer while the job runs.
+        retry_policy: Airflow's; by default one that tries again only what may succeed then.
+        kwargs: Of the provider's operator.
+    """
+
+    def __init__(
+        self, *, patience: float = 600, retry_policy: RetryPolicy | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(retry_policy=retry_policy or PermanentFailurePolicy(), **kwargs)
+        self.patience = patience
+        self._launcher: Launcher | None = None
+        self._jobs: DataflowJobs | None = None
+        self._work: Work | None = None
+        self._is_killed = False
+
+    def execute(self, context: Context) -> dict[str, str] | None:
+        """Runs the pipeline; on Dataflow, waits for its job.
+
+        Raises:
+            JobFailedError: The job failed; has its own words.
+            LauncherError: The pipeline's process failed; has the end of what it said.
+            AirflowFailException: That process says that it was called wrongly.
+            LookUpError: Dataflow does not say whether there is a job; none was launched.
+            NoAnswerError: Dataflow does not answer; the next try finds the job.
+        """
+        self._execute_context = context
+        self.is_dataflow = self.runner.lower() == _DATAFLOW
+        options = merge_options(self.default_pipeline_options, self.pipeline_options)
+        with contextlib.ExitStack() as stack:
+            if not self.is_dataflow:
+                self.operator_extra_links = ()
+                context["ti"].xcom_push(key=JOB_TRY, value=context["ti"].try_number)
+                self._check_status(self._started(options, stack))
+                return None
+            limit = self.execution_timeout
+            deadline = None if limit is None else time.time() + limit.total_seconds()
+            options = self._for_dataflow(options, context)
+            job = self._found() or self._launched(options, stack)
+            return self._waited(job, deadline)
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, str]:
+        """Goes on after the trigger has fired; raises as `execute` does.
+
+        Raises:
+            AirflowTaskTimeout: The time of the task is up, and the job cancelled.
+        """
+        self._execute_context = context
+        awaited = Awaited(**event["awaited"])
+        self._jobs = awaited.jobs()
+        self._dataflow_job_id = awaited.job_id
+        if event["timed_out"]:
+            raise AirflowTaskTimeout(
+                f"The task's time is up: job {awaited.job_id} was cancelled. {event['error'] or ''}"
+            )
+        if event["error"]:
+            raise AirflowException(
+                f"{event['error']}\nJob {awaited.job_id} may still run; another try waits for it."
+            )
+        jobs = self._jobs
+        return self._concluded(
+            Patience(LOOK_SECONDS).keep_trying(lambda: jobs.get(awaited.job_id)),
+            until_over=awaited.until_over,
+        )
+
+    def on_kill(self) -> None:
+        """Ends the pipeline's process and the job, and waits until it is gone.
+
+        It may interrupt any of the other methods, and uses none of their connections.
+        """
+        self._is_killed = True
+        jobs = None if self._jobs is None else self._jobs.other()
+        if jobs is not None and self.dataflow_job_id:
+            # At once: Airflow gives a task five seconds to end.
+            with contextlib.suppress(*CALL_ERRORS):
+                jobs.cancel(self.dataflow_job_id, drain=self._drains)
+        if self._launcher is not None:
+            self._launcher.kill()
+        if jobs is not None:
+            self._end_all(jobs)
+
+    @property
+    def _drains(self) -> bool:
+        return bool(self.dataflow_config.drain_pipeline)
+
+    def _end_all(self, jobs: DataflowJobs) -> None:
+        """Ends the job, also one that Dataflow has taken and nobody has heard of yet."""
+        seconds = self.dataflow_config.cancel_timeout or LOOK_SECONDS
+        if self.dataflow_job_id:
+            end(jobs, self.dataflow_job_id, seconds, drain=self._drains)
+        elif (work := self._work) is not None:
+            for job in Patience(LOOK_SECONDS).keep_trying(lambda: jobs.named(work.job_name)):
+                if not job.is_over and job.labels.get(WORK_LABEL) == work.label:
+                    end(jobs, job.id, seconds, drain=self._drains)
+
+    def _for_dataflow(self, options: dict[str, Any], context: Context) -> dict[str, Any]:
+        """Completes the options, which then say what the work is, and where its job runs."""
+        from airflow.providers.google.cloud.hooks.dataflow import DataflowHook  # noqa: PLC0415
+
+        self._cast_dataflow_config()  # type: ignore[no-untyped-call]
+        config = self.dataflow_config
+        if config.gcp_conn_id in {None, _DEFAULT_CONNECTION}:
+            config.gcp_conn_id = self.gcp_conn_id
+        chain = config.impersonation_chain
+        self.dataflow_hook = hook = DataflowHook(
+            gcp_conn_id=config.gcp_conn_id, impersonation_chain=chain
+        )
+        ours = {
+            "project": config.project_id or hook.project_id,
+            "region": config.location,
+            "service_account_email": config.service_account,
+            "impersonate_service_account": ",".join(chain) if isinstance(chain, list) else chain,
+            "max_num_workers": config.max_num_workers,
+            "labels": {"airflow-version": "v" + re.sub(r"[.+]", "-", airflow_version)},
+        }
+        options = merge_options(ours, options)
+        config.project_id, config.location = options["project"], options["region"]
+        self._jobs = DataflowJobs(hook, config.project_id, config.location)
+        self._work = Work.of(context, str(config.job_name), {**options, "py_file": self.py_file})
+        own = {WORK_LABEL: self._work.label, TRY_LABEL: str(context["ti"].try_number)}
+        return {
+            **options,
+            "job_name": self._work.job_name,
+            "labels": {**options["labels"], **own},
+        }
+
+    def _found(self) -> Job | None:
+        """The job of an earlier try, if it is still good; others are ended."""
+        jobs, work = self._jobs, self._work
+        assert jobs is not None and work is not None  # noqa: S101, PT018 - set by _for_dataflow
+        seconds = self.dataflow_config.cancel_timeout or LOOK_SECONDS
+        job = find_job(jobs, work, self._memory, seconds, self.log)
+        if job is not None:
+            self._take(job.id, int(job.labels[TRY_LABEL]))
+        return job
+
+    def _launched(self, options: dict[str, Any], stack: contextlib.ExitStack) -> Job:
+        """Submits the pipeline, and hears of its job."""
+        assert self._work is not None  # noqa: S101 - set by _for_dataflow
+        launcher = self._started(options, stack)
+        for line in self._logged(launcher):
+            if found := _JOB_ID.search(line):
+                number = int(options["labels"][TRY_LABEL])
+                self._take(found[1] or found[2], number)
+                return Job(self.dataflow_job_id, self._work.job_name, "JOB_STATE_UNKNOWN")
+        if self._is_killed:
+            raise AirflowException("The task was killed before its pipeline had become a job")
+        # Dataflow may have taken the job without that the answer has come back.
+        if (job := self._found()) is not None:
+            return job
+        self._check_status(launcher)
+        raise LauncherError(f"The pipeline has launched no job.\n{launcher.said_last}")
+
+    @property
+    def _memory(self) -> JobMemory:
+        assert self._execute_context is not None  # noqa: S101 - set first of all
+        return JobMemory(self._execute_context.get("task_state_store"))
+
+    def _take(self, job_id: str, number: int) -> None:
+        """Keeps the job in mind, before all else, and tells of it."""
+        from airflow.providers.google.cloud.links.dataflow import DataflowJobLink  # noqa: PLC0415
+
+        assert self._execute_context is not None  # noqa: S101 - set first of all
+        assert self._jobs is not None  # noqa: S101
+        jobs, context = self._jobs, self._execute_context
+        if (remembered := self._memory.read()) is None or remembered.job_id != job_id:
+            self._memory.write(Remembered(job_id, jobs.project, jobs.location))
+        self.dataflow_job_id = job_id  # also an XCom, by the provider
+        context["ti"].xcom_push(key=JOB_TRY, value=number)
+        DataflowJobLink.persist(
+            context=context, region=jobs.location, job_id=job_id, project_id=jobs.project
+        )
+
+    def _started(self, options: dict[str, Any], stack: contextlib.ExitStack) -> Launcher:
+        """Starts the pipeline's process, which ends with the stack at the latest."""
+        program = Program(
+            file=self.py_file,
+            interpreter=self.py_interpreter,
+            options=self.py_options,
+            requirements=self.py_requirements,
+            has_system_packages=self.py_system_site_packages,
+            runner=self.runner,
+            gcp_conn_id=self.gcp_conn_id,
+        )
+        command = stack.enter_context(program.command(options))
+        self.log.info("Running %s", shlex.join(command))
+        self._launcher = launcher = Launcher(command)
+        stack.callback(launcher.kill)
+        return launcher
+
+    def _logged(self, launcher: Launcher, seconds: float | None = None) -> Iterator[str]:
+        for line in launcher.lines(seconds):
+            self.log.info("%s", line)
+            yield line
+
+    def _check_status(self, launcher: Launcher) -> None:
+        """Waits for the end of the pipeline's process; raises if it failed."""
+        for _ in self._logged(launcher):
+            pass
+        if self._is_killed:
+            raise AirflowException("The task was killed")
+        if status := launcher.wait():
+            _refuse(status, launcher.said_last)
+
+    def _waited(self, job: Job, deadline: float | None) -> dict[str, str]:
+        assert self._jobs is not None  # noqa: S101 - set by _for_dataflow
+        config = self.dataflow_config
+        awaited = Awaited(
+            job_id=job.id,
+            project=self._jobs.project,
+            location=self._jobs.location,
+            gcp_conn_id=config.gcp_conn_id,
+            impersonation_chain=config.impersonation_chain,
+            every=config.poll_sleep,
+            patience=self.patience,
+            until_over=config.wait_until_finished,
+            drain=self._drains,
+            deadline=deadline,
+        )
+        watch = awaited.watch(self._jobs, self.log)
+        while (found := watch.look()) is None:
+            if self.deferrable:
+                self._defer(awaited)
+            self._listen(watch.pause)
+        return self._concluded(found, until_over=awaited.until_over)
+
+    def _defer(self, awaited: Awaited) -> NoReturn:
+        """Leaves the wait to the triggerer; a pipeline that does not itself wait may end first."""
+        if (launcher := self._launcher) is not None:
+            for _ in self._logged(launcher, _DEFERRING_SECONDS):
+                pass
+            if status := launcher.status:
+                _refuse(status, launcher.said_last)
+        self.defer(trigger=BeamJobTrigger(asdict(awaited)), method_name="execute_complete")
+        raise AssertionError("defer raises")
+
+    def _listen(self, seconds: float) -> None:
+        """Waits, and tells what the pipeline's process says meanwhile."""
+        until = time.monotonic() + seconds
+        if self._launcher is not None:
+            for _ in self._logged(self._launcher, seconds):
+                pass
+        time.sleep(max(0.0, until - time.monotonic()))
+
+    def _concluded(self, job: Job, *, until_over: bool | None) -> dict[str, str]:
+        """What becomes of the task when there is no more to wait for."""
+        assert self._jobs is not None  # noqa: S101 - set before
+        launcher = self._launcher
+        if not job.is_over and not job.is_ending and until_over is not True:
+            return {"dataflow_job_id": job.id}
+        if not job.is_good:
+            if launcher is not None:
+                for _ in self._logged(launcher, _FAILED_SECONDS):
+                    pass
+            raise failure(self._jobs, job)
+        if launcher is not None:
+            try:
+                self._check_status(launcher)
+            except AirflowException:
+                self._memory.refuse()
+                raise
+        self.log.info("Job %s has succeeded: %s", job.id, self._jobs.url(job.id))
+        return {"dataflow_job_id": job.id}
+
+
+def _refuse(status: int, said: str) -> NoReturn:
+    text = f"The pipeline's process ended with status {status}:\n{said}"
+    if status == _USAGE_STATUS:
+        raise AirflowFailException(text)
+    raise LauncherError(text)
