@@ -95,7 +95,7 @@ def dataset_dag(dataset: Dataset, path: Path, settings: Settings) -> DAG:
             python_callable=partition_tasks.discard_run,
             op_kwargs=arguments,
         )
-        wait >> aggregate >> audit >> publish >> clean_up.as_teardown(setups=aggregate)
+        wait >> aggregate >> audit >> publish >> clean_up.as_teardown()
         if dataset.bigquery:
             publish >> _load_bigquery(settings, publish)
     return dag
