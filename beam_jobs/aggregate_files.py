@@ -17,19 +17,19 @@ from dataclasses import replace
 
 from beam_jobs import options
 from beam_jobs.aggregate_options import parse_args
-from beam_jobs.dataset import load_dataset
-from beam_jobs.dataset_run import DatasetRun
-from beam_jobs.describe import describe
+from beam_jobs.datasets.dataset import load_dataset
+from beam_jobs.datasets.partition import Partition
+from beam_jobs.engine.describe import describe
+from beam_jobs.engine.results import print_profile, print_table
+from beam_jobs.engine.run import Run, run
+from beam_jobs.engine.run_files import check_outputs, find_files
+from beam_jobs.engine.run_report import RunReport
+from beam_jobs.engine.task import Asked, Task, plan_run
 from beam_jobs.files import InputFile, open_input
-from beam_jobs.format_options import given_format
-from beam_jobs.partition import Partition
-from beam_jobs.partition_folder import PartitionFolder, new_run_id
-from beam_jobs.results import print_profile, print_table
-from beam_jobs.run import Run, run
-from beam_jobs.run_files import check_outputs, find_files
-from beam_jobs.run_report import RunReport
+from beam_jobs.formats.format_options import given_format
+from beam_jobs.publishing.dataset_run import DatasetRun
+from beam_jobs.publishing.partition_folder import PartitionFolder, new_run_id
 from beam_jobs.sql import parse_query
-from beam_jobs.task import Asked, Task, plan_run
 
 
 def main(argv: Sequence[str]) -> None:

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from beam_jobs import options
-from beam_jobs.dataset_fields import check_lookup_name
+from beam_jobs.datasets.dataset_fields import check_lookup_name
 from beam_jobs.errors import UsageError
-from beam_jobs.format_options import add_format_options
-from beam_jobs.formats import OPTION_FORMATS
-from beam_jobs.partition_folder import run_id_of
+from beam_jobs.formats.format_options import add_format_options
+from beam_jobs.formats.formats import OPTION_FORMATS
+from beam_jobs.publishing.partition_folder import run_id_of
 
 _EXAMPLES = """
 examples:

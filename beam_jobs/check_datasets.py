@@ -12,21 +12,21 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from beam_jobs.casts import can_be_read, is_type
-from beam_jobs.check_conditions import parse_condition
-from beam_jobs.check_types import check_types
-from beam_jobs.csv_layout import checked
-from beam_jobs.dataset import DatasetError, dataset_files, line_of, load_dataset
-from beam_jobs.dataset import render_problem as render
-from beam_jobs.dataset_model import Dataset
-from beam_jobs.dataset_schema import render_schema
+from beam_jobs.checks.check_conditions import parse_condition
+from beam_jobs.checks.check_types import check_types
+from beam_jobs.datasets.dataset import DatasetError, dataset_files, line_of, load_dataset
+from beam_jobs.datasets.dataset import render_problem as render
+from beam_jobs.datasets.dataset_model import Dataset
+from beam_jobs.datasets.dataset_schema import render_schema
+from beam_jobs.datasets.partition_paths import path_columns
+from beam_jobs.datasets.yaml_document import FieldPath, Problem
 from beam_jobs.errors import QueryError, UsageError
 from beam_jobs.files import content_ending
-from beam_jobs.formats import ENDINGS, FormatName
-from beam_jobs.layout import FILENAME, Layout
-from beam_jobs.partition_paths import path_columns
+from beam_jobs.formats.casts import can_be_read, is_type
+from beam_jobs.formats.csv_layout import checked
+from beam_jobs.formats.formats import ENDINGS, FormatName
+from beam_jobs.formats.layout import FILENAME, Layout
 from beam_jobs.sql import parse_query, plan_query
-from beam_jobs.yaml_document import FieldPath, Problem
 
 _EXAMPLE = """\
 example:

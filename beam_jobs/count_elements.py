@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from beam_jobs import options
-from beam_jobs.find_layout import find_layout
-from beam_jobs.formats import FileFormat
-from beam_jobs.layout import counts_layout
-from beam_jobs.results import print_table
-from beam_jobs.run import Output, Run, run
-from beam_jobs.run_files import check_outputs, find_files
+from beam_jobs.engine.results import print_table
+from beam_jobs.engine.run import Output, Run, run
+from beam_jobs.engine.run_files import check_outputs, find_files
+from beam_jobs.formats.find_layout import find_layout
+from beam_jobs.formats.formats import FileFormat
+from beam_jobs.formats.layout import counts_layout
 from beam_jobs.sql import plan_query
 
 QUERIES: Mapping[str, str] = MappingProxyType(

@@ -23,10 +23,10 @@ from typing import IO, Any, cast
 
 import zstandard
 
-from beam_jobs.decompress import ENDINGS, decompressed
-from beam_jobs.encodings import transcoded
 from beam_jobs.errors import InputError, TallyflowError, UsageError
-from beam_jobs.formats import COMPRESSION_ENDINGS, Compression, Encoding
+from beam_jobs.formats.decompress import ENDINGS, decompressed
+from beam_jobs.formats.encodings import transcoded
+from beam_jobs.formats.formats import COMPRESSION_ENDINGS, Compression, Encoding
 
 _COPY_BUFFER_BYTES = 4 * 1024 * 1024
 _PATTERN = re.compile(r"[*?\[]")

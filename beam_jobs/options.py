@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from beam_jobs.engine.results import check_result_ending
 from beam_jobs.errors import TallyflowError
 from beam_jobs.files import is_remote
-from beam_jobs.results import check_result_ending
 
 LOCAL_RUNNER = "DirectRunner"
 _GCS_PATH = re.compile(r"gs://[^/*?\[]+(/|$)")

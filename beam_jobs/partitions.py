@@ -12,14 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from beam_jobs import options
-from beam_jobs.conditional_files import open_store
+from beam_jobs.datasets.partition import Partition
 from beam_jobs.errors import UsageError
-from beam_jobs.manifest import Manifest
-from beam_jobs.partition import Partition
-from beam_jobs.partition_folder import RUNS, PartitionFolder, run_id_of
-from beam_jobs.partition_store import discard, restore
-from beam_jobs.published import published_manifests
-from beam_jobs.reading_options import (
+from beam_jobs.formats.reading_options import (
     add_period,
     add_storage,
     dataset_names,
@@ -29,6 +24,11 @@ from beam_jobs.reading_options import (
     print_columns,
     unknown_dataset,
 )
+from beam_jobs.publishing.conditional_files import open_store
+from beam_jobs.publishing.manifest import Manifest
+from beam_jobs.publishing.partition_folder import RUNS, PartitionFolder, run_id_of
+from beam_jobs.publishing.partition_store import discard, restore
+from beam_jobs.publishing.published import published_manifests
 
 _LOG = logging.getLogger(__name__)
 
@@ -157,8 +157,8 @@ def _restore(job: argparse.Namespace) -> None:
 
 
 def _publish(job: argparse.Namespace) -> None:
-    from beam_jobs.dataset import load_dataset
-    from beam_jobs.dataset_run import DatasetRun
+    from beam_jobs.datasets.dataset import load_dataset
+    from beam_jobs.publishing.dataset_run import DatasetRun
 
     dataset = load_dataset(job.dataset)
     partition = Partition.parse(job.date, dataset.grain)

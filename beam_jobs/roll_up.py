@@ -21,24 +21,24 @@ from pathlib import Path
 import duckdb
 
 from beam_jobs import options
-from beam_jobs.dataset import load_dataset
-from beam_jobs.dataset_model import Dataset
-from beam_jobs.describe_rollup import describe
+from beam_jobs.datasets.dataset import load_dataset
+from beam_jobs.datasets.dataset_model import Dataset
+from beam_jobs.datasets.partition import Partition
+from beam_jobs.engine.merge_files import merge_files
+from beam_jobs.engine.run_report import AggregateReport
+from beam_jobs.engine.states_files import fingerprint
+from beam_jobs.engine.states_files import paths as states_paths
 from beam_jobs.errors import TallyflowError
 from beam_jobs.files import join_path, write_file
-from beam_jobs.manifest import Contents, PublishedAggregate, Version
-from beam_jobs.merge_files import merge_files
-from beam_jobs.partition import Partition
-from beam_jobs.partition_folder import RUNS, check_run_id, new_run_id, run_id_of
-from beam_jobs.partition_store import REPORT, RefusedError, begin, discard, publish
-from beam_jobs.reading_options import add_storage
-from beam_jobs.rollup_report import RollupReport, RollupVersions, Source
-from beam_jobs.rollup_sources import Rollup, find_rollup, local_files
-from beam_jobs.rollups import changed_lookups
-from beam_jobs.run_report import AggregateReport
+from beam_jobs.formats.reading_options import add_storage
+from beam_jobs.publishing.describe_rollup import describe
+from beam_jobs.publishing.manifest import Contents, PublishedAggregate, Version
+from beam_jobs.publishing.partition_folder import RUNS, check_run_id, new_run_id, run_id_of
+from beam_jobs.publishing.partition_store import REPORT, RefusedError, begin, discard, publish
+from beam_jobs.publishing.rollup_report import RollupReport, RollupVersions, Source
+from beam_jobs.publishing.rollup_sources import Rollup, find_rollup, local_files
+from beam_jobs.publishing.rollups import changed_lookups
 from beam_jobs.sql.functions import APPROXIMATE
-from beam_jobs.states_files import fingerprint
-from beam_jobs.states_files import paths as states_paths
 from beam_jobs.version import VERSION
 
 _LOG = logging.getLogger(__name__)

@@ -17,14 +17,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from beam_jobs import options
+from beam_jobs.datasets.partition import Partition
+from beam_jobs.engine.results import check_result_ending, write_result
 from beam_jobs.errors import InputError, UsageError
 from beam_jobs.files import join_path, write_file
-from beam_jobs.manifest import Version
-from beam_jobs.partition import Partition
-from beam_jobs.partition_folder import PartitionFolder
-from beam_jobs.published import published_manifests, published_partitions
-from beam_jobs.published_results import SHOWN_ROWS, PublishedResult, print_result, result_view
-from beam_jobs.reading_options import (
+from beam_jobs.formats.reading_options import (
     add_period,
     add_storage,
     dataset_names,
@@ -35,7 +32,15 @@ from beam_jobs.reading_options import (
     print_columns,
     unknown_dataset,
 )
-from beam_jobs.results import check_result_ending, write_result
+from beam_jobs.publishing.manifest import Version
+from beam_jobs.publishing.partition_folder import PartitionFolder
+from beam_jobs.publishing.published import published_manifests, published_partitions
+from beam_jobs.publishing.published_results import (
+    SHOWN_ROWS,
+    PublishedResult,
+    print_result,
+    result_view,
+)
 
 _LOG = logging.getLogger(__name__)
 

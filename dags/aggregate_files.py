@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, get_args
 from airflow.providers.apache.beam.operators.beam import BeamRunPythonPipelineOperator
 from airflow.sdk import DAG, Param
 
-from beam_jobs.formats import FormatName
+from beam_jobs.formats.formats import FormatName
 from tallyflow import alerts
 from tallyflow.partitions import label
 from tallyflow.runs import MAX_ACTIVE_RUNS, refuse_unknown_fields

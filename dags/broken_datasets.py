@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from beam_jobs.dataset import DatasetError, dataset_files, load_dataset
+from beam_jobs.datasets.dataset import DatasetError, dataset_files, load_dataset
 
 problems: list[str] = []
 for path in dataset_files(Path(__file__).parent / "datasets"):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from beam_jobs.dataset import DatasetError, dataset_files, load_dataset
+from beam_jobs.datasets.dataset import DatasetError, dataset_files, load_dataset
 from tallyflow.dataset_dag import dataset_dag
 from tallyflow.rollup_dag import rollup_dag
 from tallyflow.settings import Settings

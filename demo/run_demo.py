@@ -10,7 +10,7 @@ import shlex
 import subprocess
 import sys
 
-from beam_jobs.dataset import load_dataset
+from beam_jobs.datasets.dataset import load_dataset
 from demo.lay_out_flights import lay_out_flights
 from demo.local_airflow import ROOT, airflow_environment
 from demo.on_local_cloud import BUCKET, bucket_of, started_cloud, tallyflow_settings, upload_flights

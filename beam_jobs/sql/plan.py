@@ -16,9 +16,9 @@ from types import MappingProxyType
 
 import duckdb
 
-from beam_jobs.casts import is_type
+from beam_jobs.engine.session import open_session, quote_name
 from beam_jobs.errors import QueryError, UsageError
-from beam_jobs.session import open_session, quote_name
+from beam_jobs.formats.casts import is_type
 from beam_jobs.sql import functions
 from beam_jobs.sql.relations import (
     POSITION,

@@ -37,6 +37,8 @@ _USAGE_STATUS = 2
 # For a launcher to end by itself where the task goes on without it, or its job has failed.
 _DEFERRING_SECONDS = 3.0
 _FAILED_SECONDS = 30.0
+# A second apart, for a job whose creation was under way when its launcher was killed.
+_LAST_LOOKS = 3
 
 
 class BeamJobOperator(BeamRunPythonPipelineOperator):
@@ -143,10 +145,12 @@ class BeamJobOperator(BeamRunPythonPipelineOperator):
         seconds = self.dataflow_config.cancel_timeout or LOOK_SECONDS
         if self.dataflow_job_id:
             end(jobs, self.dataflow_job_id, seconds, drain=self._drains)
-        elif (work := self._work) is not None:
-            for job in Patience(LOOK_SECONDS).keep_trying(lambda: jobs.named(work.job_name)):
-                if not job.is_over and job.labels.get(WORK_LABEL) == work.label:
-                    end(jobs, job.id, seconds, drain=self._drains)
+        elif (work := self._work) is not None and self._launcher is not None:
+            for _ in range(_LAST_LOOKS):
+                for job in Patience(LOOK_SECONDS).keep_trying(lambda: jobs.named(work.job_name)):
+                    if not job.is_over and job.labels.get(WORK_LABEL) == work.label:
+                        end(jobs, job.id, seconds, drain=self._drains)
+                time.sleep(1)
 
     def _for_dataflow(self, options: dict[str, Any], context: Context) -> dict[str, Any]:
         """Completes the options, which then say what the work is, and where its job runs."""

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
-from beam_jobs.dataset_parts import BigQueryLoad
+from beam_jobs.datasets.dataset_parts import BigQueryLoad
 
 if TYPE_CHECKING:
-    from beam_jobs.dataset_model import Dataset
-    from beam_jobs.manifest import Version
-    from beam_jobs.partition_folder import PartitionFolder
+    from beam_jobs.datasets.dataset_model import Dataset
+    from beam_jobs.publishing.manifest import Version
+    from beam_jobs.publishing.partition_folder import PartitionFolder
 
 # https://cloud.google.com/bigquery/docs/loading-data-cloud-storage-parquet#parquet_conversions:
 # the types of DuckDB whose Parquet BigQuery loads without changing a value.
@@ -60,8 +60,8 @@ def load_jobs(
         AirflowFailException: The results are not in Cloud Storage, no project is known, or a column
             has a type that BigQuery would change.
     """
+    from beam_jobs.engine.run_report import RunReport  # noqa: PLC0415
     from beam_jobs.files import InputFile, join_path, open_input  # noqa: PLC0415
-    from beam_jobs.run_report import RunReport  # noqa: PLC0415
 
     if not folder.storage.startswith("gs://"):
         raise AirflowFailException(

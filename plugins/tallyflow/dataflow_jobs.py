@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import random
+import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -58,7 +59,8 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, HttpError):
         status = int(error.resp.status)
         return status in _TRANSIENT or status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    return isinstance(error, CALL_ERRORS)
+    is_of_setup = isinstance(error, ssl.SSLCertVerificationError)
+    return isinstance(error, CALL_ERRORS) and not is_of_setup
 
 
 @dataclass
@@ -95,7 +97,9 @@ class Patience:
                 f"Dataflow has not answered for {now - self._since:.0f} s; the last error: {error}"
             ) from error
         self._failures += 1
-        longest: float = min(_LONGEST_PAUSE, 0.5 * 2.0**self._failures, self._since + self.seconds - now)
+        longest: float = min(
+            _LONGEST_PAUSE, 0.5 * 2.0**self._failures, self._since + self.seconds - now
+        )
         return max(0.1, longest * random.uniform(0.5, 1))  # noqa: S311 - spreads calls
 
     def keep_trying(self, call: Callable[[], _T]) -> _T:

@@ -20,8 +20,8 @@ from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert
 from pendulum import timezone
 
-from beam_jobs.dataset_fields import DATE_PLACEHOLDER, HOUR_PLACEHOLDER
-from beam_jobs.dataset_model import Dataset
+from beam_jobs.datasets.dataset_fields import DATE_PLACEHOLDER, HOUR_PLACEHOLDER
+from beam_jobs.datasets.dataset_model import Dataset
 from tallyflow import alerts, partition_tasks
 from tallyflow.partitions import label, partition_of
 from tallyflow.ready_by import ReadyBy

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Asset
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from beam_jobs.dataset import load_dataset
-from beam_jobs.dataset_model import Dataset
+from beam_jobs.datasets.dataset import load_dataset
+from beam_jobs.datasets.dataset_model import Dataset
+from beam_jobs.datasets.partition import Grain, Partition
 from beam_jobs.errors import InputError, UsageError
-from beam_jobs.partition import Grain, Partition
 from tallyflow.partitions import partition_of
 from tallyflow.runs import refuse_unknown_fields
 from tallyflow.settings import Settings
@@ -50,7 +50,7 @@ def attempt_id(run_id: str, try_number: int) -> str:
 
     A task that was cleared after its results were published has to leave those files alone.
     """
-    from beam_jobs.partition_folder import run_id_of  # noqa: PLC0415
+    from beam_jobs.publishing.partition_folder import run_id_of  # noqa: PLC0415
 
     return f"{run_id_of(run_id)}.{try_number}"
 
@@ -85,7 +85,7 @@ def audit_partition(path: Path, storage: str, partition: str, run_id: str) -> No
     Raises:
         AirflowFailException: A check of severity error failed; trying again changes nothing.
     """
-    from beam_jobs.audit import audit  # noqa: PLC0415
+    from beam_jobs.checks.audit import audit  # noqa: PLC0415
 
     dataset = load_dataset(path)
     try:
@@ -119,8 +119,8 @@ def publish_partition(
     Raises:
         AirflowFailException: Another run of the partition was published in the meantime.
     """
-    from beam_jobs.partition_folder import PartitionFolder, read_manifest  # noqa: PLC0415
-    from beam_jobs.partition_store import RefusedError, publish  # noqa: PLC0415
+    from beam_jobs.publishing.partition_folder import PartitionFolder, read_manifest  # noqa: PLC0415
+    from beam_jobs.publishing.partition_store import RefusedError, publish  # noqa: PLC0415
     from tallyflow.bigquery import load_jobs  # noqa: PLC0415
 
     dataset = load_dataset(path)
@@ -149,7 +149,7 @@ def _days_for_rollup(dataset: Dataset, storage: str, period: Partition) -> Itera
     All of them, and not only the day that was just published: a period whose rollup has run needs
     to be told of all its days again, for the rollup to run again.
     """
-    from beam_jobs.published import published  # noqa: PLC0415
+    from beam_jobs.publishing.published import published  # noqa: PLC0415
 
     parts = period.parts(dataset.grain)
     there = {
@@ -170,8 +170,8 @@ def discard_run(path: Path, storage: str, partition: str, run_id: str) -> None:
     What was refused, for its rejects or by its audit, stays to be looked at until a later run of
     the partition is published.
     """
-    from beam_jobs.partition_folder import PartitionFolder  # noqa: PLC0415
-    from beam_jobs.partition_store import discard  # noqa: PLC0415
+    from beam_jobs.publishing.partition_folder import PartitionFolder  # noqa: PLC0415
+    from beam_jobs.publishing.partition_store import discard  # noqa: PLC0415
 
     dataset = load_dataset(path)
     folder = PartitionFolder(storage, dataset.name, Partition.parse(partition, dataset.grain))
@@ -189,10 +189,10 @@ def _attempts(run_id: str) -> list[str]:
 
 
 def _was_refused(folder: str) -> bool:
-    from beam_jobs.audit_report import AuditReport  # noqa: PLC0415
+    from beam_jobs.checks.audit_report import AuditReport  # noqa: PLC0415
+    from beam_jobs.engine.run_report import RunReport  # noqa: PLC0415
     from beam_jobs.files import join_path, match_files, open_input  # noqa: PLC0415
-    from beam_jobs.partition_store import AUDIT, REPORT  # noqa: PLC0415
-    from beam_jobs.run_report import RunReport  # noqa: PLC0415
+    from beam_jobs.publishing.partition_store import AUDIT, REPORT  # noqa: PLC0415
 
     for file in match_files(join_path(folder, REPORT)):
         with open_input(file) as stream:
@@ -220,8 +220,8 @@ def roll_up_partitions(
     Raises:
         AirflowFailException: They cannot be merged; the message says which to compute again.
     """
+    from beam_jobs.publishing.rollups import RollupRefusedError  # noqa: PLC0415
     from beam_jobs.roll_up import roll_up  # noqa: PLC0415
-    from beam_jobs.rollups import RollupRefusedError  # noqa: PLC0415
 
     dataset = load_dataset(path)
     period = Partition.parse(partition, grain)

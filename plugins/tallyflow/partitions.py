@@ -7,8 +7,8 @@ import zoneinfo
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from beam_jobs.dataset_model import Dataset
-from beam_jobs.partition import Grain, Partition
+from beam_jobs.datasets.dataset_model import Dataset
+from beam_jobs.datasets.partition import Grain, Partition
 
 if TYPE_CHECKING:
     from airflow.sdk.types import DagRunProtocol

@@ -18,8 +18,8 @@ from airflow.sdk import (
 )
 from pendulum import timezone
 
-from beam_jobs.dataset_model import Dataset
-from beam_jobs.partition import Grain
+from beam_jobs.datasets.dataset_model import Dataset
+from beam_jobs.datasets.partition import Grain
 from tallyflow import alerts, partition_tasks
 from tallyflow.partitions import partition_of_rollup
 from tallyflow.runs import MAX_ACTIVE_RUNS

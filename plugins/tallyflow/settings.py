@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import ErrorDetails
 
 from beam_jobs.errors import UsageError
-from beam_jobs.partition_folder import RESULTS
+from beam_jobs.publishing.partition_folder import RESULTS
 
 PREFIX = "TALLYFLOW_"
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from beam_jobs.dataset import dataset_files, load_dataset
+from beam_jobs.datasets.dataset import dataset_files, load_dataset
 from demo.local_airflow import ROOT, airflow_environment
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def test_loading_imports_nothing_heavy_beside_the_operator(folder: Description) 
     """
     heavy = ("apache_beam", "duckdb", "pyarrow", "google.cloud")
     assert [name for name in folder["modules"] if name.startswith(heavy)] == []
-    assert "beam_jobs.dataset" in folder["modules"]
+    assert "beam_jobs.datasets.dataset" in folder["modules"]
 
 
 def test_what_dag_files_import_is_not_also_loaded_as_a_plugin(folder: Description) -> None:

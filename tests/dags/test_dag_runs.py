@@ -9,8 +9,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from beam_jobs.partition import Partition
-from beam_jobs.partition_folder import PartitionFolder, read_manifest
+from beam_jobs.datasets.partition import Partition
+from beam_jobs.publishing.partition_folder import PartitionFolder, read_manifest
 from demo.lay_out_flights import days
 from demo.local_airflow import airflow_environment
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from beam_jobs.dataset_model import Dataset
-from beam_jobs.partition_folder import read_manifest
-from beam_jobs.partition_store import begin, publish
+from beam_jobs.datasets.dataset_model import Dataset
+from beam_jobs.publishing.partition_folder import read_manifest
+from beam_jobs.publishing.partition_store import begin, publish
 from tallyflow import bigquery, partition_tasks
 from tests.unit.runs_to_publish import DAY, finished_run, folder_in, runs_there
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from beam_jobs.dataset import load_dataset
-from beam_jobs.dataset_model import Dataset
+from beam_jobs.datasets.dataset import load_dataset
+from beam_jobs.datasets.dataset_model import Dataset
 from beam_jobs.errors import UsageError
 from tallyflow.partitions import label, partition_of, partition_of_rollup
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from beam_jobs import aggregate_files, partitions
+from beam_jobs.datasets.partition import Grain, Partition
+from beam_jobs.engine.run_report import Changes, RunReport
 from beam_jobs.errors import InputError, TallyflowError, UsageError
-from beam_jobs.partition import Grain, Partition
-from beam_jobs.partition_folder import PartitionFolder, read_manifest
-from beam_jobs.partition_store import RefusedError, begin
-from beam_jobs.run_report import Changes, RunReport
+from beam_jobs.publishing.partition_folder import PartitionFolder, read_manifest
+from beam_jobs.publishing.partition_store import RefusedError, begin
 
 DATASET = """
 description: Stations

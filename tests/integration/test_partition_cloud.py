@@ -9,12 +9,12 @@ from uuid import uuid4
 import pytest
 
 from beam_jobs import aggregate_files, partitions, show
-from beam_jobs.conditional_files import ChangedMeanwhileError, open_store
+from beam_jobs.datasets.partition import Partition
 from beam_jobs.errors import InputError, TallyflowError, UsageError
-from beam_jobs.partition import Partition
-from beam_jobs.partition_folder import PartitionFolder, read_manifest
-from beam_jobs.partition_store import RefusedError, begin, discard, publish, restore
-from beam_jobs.published import published_manifests
+from beam_jobs.publishing.conditional_files import ChangedMeanwhileError, open_store
+from beam_jobs.publishing.partition_folder import PartitionFolder, read_manifest
+from beam_jobs.publishing.partition_store import RefusedError, begin, discard, publish, restore
+from beam_jobs.publishing.published import published_manifests
 from tests.local_cloud.storage_server import StorageServer
 from tests.unit.runs_to_publish import (
     finished_run,

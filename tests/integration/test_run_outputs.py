@@ -16,13 +16,14 @@ from typing import Any
 import duckdb
 import pytest
 
-from beam_jobs import aggregate_files, run, states
+from beam_jobs import aggregate_files
+from beam_jobs.datasets.partition import Partition
+from beam_jobs.engine import run, states
+from beam_jobs.engine.run_report import RunReport
+from beam_jobs.engine.states_files import origin, read_origin, read_states
 from beam_jobs.errors import InputError, QueryError, UsageError
-from beam_jobs.partition import Partition
-from beam_jobs.partition_folder import PartitionFolder, new_run_id, read_manifest
-from beam_jobs.run_report import RunReport
+from beam_jobs.publishing.partition_folder import PartitionFolder, new_run_id, read_manifest
 from beam_jobs.sql import plan_query
-from beam_jobs.states_files import origin, read_origin, read_states
 
 REPOSITORY = Path(__file__).parents[2]
 DAYS = ("2013-01-01", "2013-01-02")

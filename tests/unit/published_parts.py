@@ -11,13 +11,10 @@ from types import MappingProxyType
 import duckdb
 import pyarrow as pa
 
-from beam_jobs import states
-from beam_jobs.dataset_model import Dataset
-from beam_jobs.manifest import Version
-from beam_jobs.partition import Partition
-from beam_jobs.partition_folder import PartitionFolder
-from beam_jobs.partition_store import begin, publish
-from beam_jobs.run_report import (
+from beam_jobs.datasets.dataset_model import Dataset
+from beam_jobs.datasets.partition import Partition
+from beam_jobs.engine import states
+from beam_jobs.engine.run_report import (
     AggregateReport,
     Columns,
     Drift,
@@ -27,9 +24,12 @@ from beam_jobs.run_report import (
     RunReport,
     Versions,
 )
-from beam_jobs.session import open_session
+from beam_jobs.engine.session import open_session
+from beam_jobs.engine.states_files import fingerprint, paths, problem, write_states
+from beam_jobs.publishing.manifest import Version
+from beam_jobs.publishing.partition_folder import PartitionFolder
+from beam_jobs.publishing.partition_store import begin, publish
 from beam_jobs.sql import Plan, plan_query
-from beam_jobs.states_files import fingerprint, paths, problem, write_states
 from beam_jobs.version import VERSION
 
 NOW = datetime.datetime(2013, 2, 1, tzinfo=datetime.UTC)

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from beam_jobs.blocks import BlockReader, BlockSession
+from beam_jobs.engine.blocks import BlockReader, BlockSession
+from beam_jobs.engine.parts import Block, Part, PartEnd, Share
+from beam_jobs.engine.reports import BlockReport
+from beam_jobs.engine.transforms import follow_each_other
+from beam_jobs.engine.worker import PartFound
 from beam_jobs.files import InputFile
-from beam_jobs.layout import Layout
-from beam_jobs.parts import Block, Part, PartEnd, Share
-from beam_jobs.reports import BlockReport
-from beam_jobs.transforms import follow_each_other
-from beam_jobs.worker import PartFound
+from beam_jobs.formats.layout import Layout
 
 Rows = list[tuple[Any, ...]]
 

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from beam_jobs.conditional_files import open_store
-from beam_jobs.manifest import Contents, PublishedAggregate
-from beam_jobs.partition import Partition
-from beam_jobs.partition_folder import PartitionFolder, read_manifest
-from beam_jobs.partition_store import REPORT, begin
+from beam_jobs.datasets.partition import Partition
+from beam_jobs.publishing.conditional_files import open_store
+from beam_jobs.publishing.manifest import Contents, PublishedAggregate
+from beam_jobs.publishing.partition_folder import PartitionFolder, read_manifest
+from beam_jobs.publishing.partition_store import REPORT, begin
 
 OURS = str(Path(sys.modules[begin.__module__].__file__ or "").parent)
 DAY = Partition.parse("2013-01-31", "day")

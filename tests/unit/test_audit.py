@@ -13,15 +13,12 @@ from typing import Any
 import duckdb
 import pytest
 
-from beam_jobs.audit import AuditError, audit
-from beam_jobs.audit_report import AuditReport, CheckResult
-from beam_jobs.dataset_model import Dataset
-from beam_jobs.errors import InputError, UsageError
-from beam_jobs.partition import Partition
-from beam_jobs.partition_folder import PartitionFolder, read_manifest
-from beam_jobs.partition_store import begin, publish
-from beam_jobs.results import write_result
-from beam_jobs.run_report import (
+from beam_jobs.checks.audit import AuditError, audit
+from beam_jobs.checks.audit_report import AuditReport, CheckResult
+from beam_jobs.datasets.dataset_model import Dataset
+from beam_jobs.datasets.partition import Partition
+from beam_jobs.engine.results import write_result
+from beam_jobs.engine.run_report import (
     AggregateReport,
     ColumnProfile,
     Columns,
@@ -34,6 +31,9 @@ from beam_jobs.run_report import (
     RunReport,
     Versions,
 )
+from beam_jobs.errors import InputError, UsageError
+from beam_jobs.publishing.partition_folder import PartitionFolder, read_manifest
+from beam_jobs.publishing.partition_store import begin, publish
 
 NOW = datetime.datetime(2013, 2, 1, tzinfo=datetime.UTC)
 BY_ORIGIN = "SELECT * FROM (VALUES ('EWR', 305), ('JFK', 297), ('LGA', 240)) t(origin, flights)"

@@ -8,11 +8,11 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel
 
-from beam_jobs import audit_report
-from beam_jobs.check_conditions import parse_condition
-from beam_jobs.check_metrics import NAMES
-from beam_jobs.check_types import check_types
-from beam_jobs.dataset import load_dataset
+from beam_jobs.checks import audit_report
+from beam_jobs.checks.check_conditions import parse_condition
+from beam_jobs.checks.check_metrics import NAMES
+from beam_jobs.checks.check_types import check_types
+from beam_jobs.datasets.dataset import load_dataset
 from beam_jobs.sql import plan_query
 
 REPOSITORY = Path(__file__).parents[2]

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_jobs.check_metrics import Metric, Value, history_sql
-from beam_jobs.session import open_session
+from beam_jobs.checks.check_metrics import Metric, Value, history_sql
+from beam_jobs.engine.session import open_session
 
 COUNTS = st.integers(0, 2**63 - 1)
 HISTORIES = st.lists(COUNTS, min_size=1, max_size=30)

@@ -21,14 +21,14 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_jobs import avro_blocks, avro_files
-from beam_jobs.avro_blocks import AvroRun, ChainError, cut, read_header, zigzag
-from beam_jobs.avro_codecs import DamagedError, decompress
-from beam_jobs.avro_files import find_columns, load
+from beam_jobs.engine.reports import BlockReport
+from beam_jobs.engine.session import open_session
 from beam_jobs.errors import InputError
 from beam_jobs.files import InputFile
-from beam_jobs.reports import BlockReport
-from beam_jobs.session import open_session
+from beam_jobs.formats import avro_blocks, avro_files
+from beam_jobs.formats.avro_blocks import AvroRun, ChainError, cut, read_header, zigzag
+from beam_jobs.formats.avro_codecs import DamagedError, decompress
+from beam_jobs.formats.avro_files import find_columns, load
 
 Rows = list[tuple[Any, ...]]
 _PATH = "bucket/data.avro"

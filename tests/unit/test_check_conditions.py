@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_jobs.check_conditions import parse_condition
-from beam_jobs.check_metrics import Metric, Value
+from beam_jobs.checks.check_conditions import parse_condition
+from beam_jobs.checks.check_metrics import Metric, Value
+from beam_jobs.engine.session import open_session, quote_name
 from beam_jobs.errors import QueryError
-from beam_jobs.session import open_session, quote_name
 from beam_jobs.sql.syntax import duckdb_error
 
 AGGREGATES = ("by_origin", "total")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from beam_jobs.check_conditions import parse_condition
 from beam_jobs.check_datasets import main
-from beam_jobs.check_types import check_types
+from beam_jobs.checks.check_conditions import parse_condition
+from beam_jobs.checks.check_types import check_types
 from beam_jobs.errors import QueryError
 
 COLUMNS = {

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_jobs import csv_records
-from beam_jobs.csv_records import CsvRecord, read_header, read_records
-from beam_jobs.csv_source import LINE, TEXT, CsvFile, careful_source, good_records
 from beam_jobs.errors import InputError
-from beam_jobs.formats import Dialect
+from beam_jobs.formats import csv_records
+from beam_jobs.formats.csv_records import CsvRecord, read_header, read_records
+from beam_jobs.formats.csv_source import LINE, TEXT, CsvFile, careful_source, good_records
+from beam_jobs.formats.formats import Dialect
 
 BACKSLASH = Dialect(escape="\\")
 # Python's way to say which values are quoted.

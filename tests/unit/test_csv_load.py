@@ -14,13 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_jobs import arrow_csv, csv_columns, csv_records, parts, reports
+from beam_jobs.engine import parts, reports
+from beam_jobs.engine.parts import Part, PartEnd, Share
+from beam_jobs.engine.reports import BlockReport
 from beam_jobs.errors import InputError
 from beam_jobs.files import InputFile
-from beam_jobs.formats import Dialect
-from beam_jobs.layout import Layout
-from beam_jobs.parts import Part, PartEnd, Share
-from beam_jobs.reports import BlockReport
+from beam_jobs.formats import arrow_csv, csv_columns, csv_records
+from beam_jobs.formats.formats import Dialect
+from beam_jobs.formats.layout import Layout
 from tests.unit.reading import Reading, Rows
 
 _LINE_ENDS = ["\n", "\r\n", "\r"]

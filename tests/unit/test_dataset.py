@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_jobs.dataset import DatasetError, dataset_files, line_of, load_dataset
-from beam_jobs.dataset_model import Dataset
-from beam_jobs.dataset_parts import Check
-from beam_jobs.dataset_schema import render_schema
+from beam_jobs.datasets.dataset import DatasetError, dataset_files, line_of, load_dataset
+from beam_jobs.datasets.dataset_model import Dataset
+from beam_jobs.datasets.dataset_parts import Check
+from beam_jobs.datasets.dataset_schema import render_schema
+from beam_jobs.datasets.partition import Partition
 from beam_jobs.errors import UsageError
-from beam_jobs.formats import FileFormat
-from beam_jobs.partition import Partition
+from beam_jobs.formats.formats import FileFormat
 
 REPOSITORY = Path(__file__).parents[2]
 FLIGHTS = REPOSITORY / "dags/datasets/flights.yaml"
@@ -463,7 +463,7 @@ def test_the_guide_lists_every_field() -> None:
 
 def test_importing_the_model_imports_nothing_heavy() -> None:
     code = (
-        "import sys; before = set(sys.modules); import beam_jobs.dataset; "
+        "import sys; before = set(sys.modules); import beam_jobs.datasets.dataset; "
         "heavy = ('airflow', 'apache_beam', 'duckdb', 'google', 'pyarrow', 'numpy', 'pandas'); "
         "sys.exit(', '.join(m for m in set(sys.modules) - before if m.split('.')[0] in heavy) "
         "or None)"

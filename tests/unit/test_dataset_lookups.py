@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from beam_jobs.check_datasets import check_dataset
-from beam_jobs.dataset import DatasetError
+from beam_jobs.datasets.dataset import DatasetError
 
 DATASET = """\
 description: Flights

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_jobs import encodings
-from beam_jobs.csv_records import read_records
-from beam_jobs.encodings import check_encoding, detected_encoding, transcoded
 from beam_jobs.errors import InputError
 from beam_jobs.files import InputFile, open_input
-from beam_jobs.formats import Dialect, Encoding, encoding_name
+from beam_jobs.formats import encodings
+from beam_jobs.formats.csv_records import read_records
+from beam_jobs.formats.encodings import check_encoding, detected_encoding, transcoded
+from beam_jobs.formats.formats import Dialect, Encoding, encoding_name
 
 _PYTHON: dict[Encoding, str] = {
     "utf-16": "utf-16-le",

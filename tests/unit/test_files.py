@@ -22,8 +22,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_jobs import files
-from beam_jobs.decompress import decompressed
 from beam_jobs.errors import InputError, TallyflowError, UsageError
+from beam_jobs.formats.decompress import decompressed
 
 _zstd = zstandard.ZstdCompressor(write_checksum=True).compress
 COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from beam_jobs.aggregate_options import parse_args
-from beam_jobs.format_options import given_format
-from beam_jobs.formats import OPTION_FORMATS, FileFormat
+from beam_jobs.formats.format_options import given_format
+from beam_jobs.formats.formats import OPTION_FORMATS, FileFormat
 
 _QUERY = ["--input", "x.csv", "--query", "SELECT count(*) FROM input"]
 _DATASET = ["--dataset", "flights.yaml", "--date", "2013-01-01"]

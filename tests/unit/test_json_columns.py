@@ -9,7 +9,7 @@ import pytest
 
 from beam_jobs.errors import InputError, UsageError
 from beam_jobs.files import InputFile
-from beam_jobs.json_lines import find_columns
+from beam_jobs.formats.json_lines import find_columns
 
 
 def columns_of(

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_jobs import json_lines
-from beam_jobs.json_careful import read_lines
-from beam_jobs.reports import BlockReport
-from beam_jobs.session import open_session
+from beam_jobs.engine.reports import BlockReport
+from beam_jobs.engine.session import open_session
+from beam_jobs.formats import json_lines
+from beam_jobs.formats.json_careful import read_lines
 
 _SESSION = open_session()
 _PATH = "bucket/data.jsonl"

@@ -9,8 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_jobs.json_parse import MalformedError, Value, compact, elements, members, read_object
-from beam_jobs.session import open_session
+from beam_jobs.engine.session import open_session
+from beam_jobs.formats.json_parse import (
+    MalformedError,
+    Value,
+    compact,
+    elements,
+    members,
+    read_object,
+)
 
 _SESSION = open_session()
 _WORDS = r"""{ } [ ] , : "a" " 1 - 0 .5 e E+ nan NaN Inf infinity true false null \u0041

@@ -16,12 +16,12 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from beam_jobs import find_layout as find_layout_module
 from beam_jobs.errors import InputError, UsageError
 from beam_jobs.files import InputFile
-from beam_jobs.find_layout import find_layout
-from beam_jobs.formats import Dialect, FileFormat
-from beam_jobs.layout import Layout, counts_layout
+from beam_jobs.formats import find_layout as find_layout_module
+from beam_jobs.formats.find_layout import find_layout
+from beam_jobs.formats.formats import Dialect, FileFormat
+from beam_jobs.formats.layout import Layout, counts_layout
 
 
 def layout_of(
@@ -530,7 +530,7 @@ def test_the_columns_of_other_formats_are_found_by_their_own_modules(
 
     stub = types.ModuleType(module)
     monkeypatch.setattr(stub, "find_columns", find_columns, raising=False)
-    monkeypatch.setitem(sys.modules, f"beam_jobs.{module}", stub)
+    monkeypatch.setitem(sys.modules, f"beam_jobs.formats.{module}", stub)
     files = [InputFile(f"x={number}/{name}", number) for number in range(100)]
     found = find_layout(files, FileFormat(columns={"A": "INTEGER[]"}))
     first = 1 if kind == "json" else 0  # an empty file of text is one without records

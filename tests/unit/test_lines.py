@@ -10,13 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from beam_jobs import lines, parts
+from beam_jobs.engine import parts
+from beam_jobs.engine.parts import Part, Piece, Share
+from beam_jobs.engine.reports import BlockReport
 from beam_jobs.errors import InputError
 from beam_jobs.files import InputFile
-from beam_jobs.layout import Layout, counts_layout
-from beam_jobs.lines import load_text
-from beam_jobs.parts import Part, Piece, Share
-from beam_jobs.reports import BlockReport
+from beam_jobs.formats import lines
+from beam_jobs.formats.layout import Layout, counts_layout
+from beam_jobs.formats.lines import load_text
 from tests.unit.reading import Reading
 
 _TEXT = Layout("text", {"line": "VARCHAR"})

@@ -7,10 +7,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from beam_jobs import lookups, states
+from beam_jobs.engine import lookups, states
+from beam_jobs.engine.lookups import LookupTables, find_lookups
+from beam_jobs.engine.session import open_session
 from beam_jobs.errors import InputError, UsageError
-from beam_jobs.lookups import LookupTables, find_lookups
-from beam_jobs.session import open_session
 from beam_jobs.sql import plan_query
 
 

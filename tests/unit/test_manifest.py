@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_jobs.errors import InputError
-from beam_jobs.manifest import Begun, Manifest, PublishedAggregate, Version
+from beam_jobs.publishing.manifest import Begun, Manifest, PublishedAggregate, Version
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 NOW = datetime.datetime(2013, 2, 1, tzinfo=datetime.UTC)

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_jobs import merge_files as module
+from beam_jobs.engine import merge_files as module
+from beam_jobs.engine.merge_files import merge_files
+from beam_jobs.engine.states_files import problem, read_origin, read_states, write_states
 from beam_jobs.errors import InputError
-from beam_jobs.merge_files import merge_files
 from beam_jobs.sql import Plan, plan_query
-from beam_jobs.states_files import problem, read_origin, read_states, write_states
 from tests.unit import test_sql_plan as sql
 
 DAYS = 7

@@ -18,20 +18,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_jobs import parquet_files, parquet_footer
+from beam_jobs.engine.reports import BlockReport
+from beam_jobs.engine.session import open_session
 from beam_jobs.errors import InputError
 from beam_jobs.files import InputFile
-from beam_jobs.parquet_files import (
+from beam_jobs.formats import parquet_files, parquet_footer
+from beam_jobs.formats.parquet_files import (
     check_unchanged,
     find_columns,
     find_fault,
     load,
     row_groups,
 )
-from beam_jobs.parquet_scratch import release
-from beam_jobs.reports import BlockReport
-from beam_jobs.session import open_session
-from beam_jobs.widening import common, widens
+from beam_jobs.formats.parquet_scratch import release
+from beam_jobs.formats.widening import common, widens
 
 Rows = list[tuple[Any, ...]]
 

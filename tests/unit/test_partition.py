@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from beam_jobs.datasets.partition import Grain, Partition
 from beam_jobs.errors import UsageError
-from beam_jobs.partition import Grain, Partition
 
 MOMENTS = st.datetimes(
     datetime.datetime.fromisoformat("1970-01-05"), datetime.datetime.fromisoformat("9998-12-31")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from beam_jobs.manifest import Contents, Manifest
-from beam_jobs.partition_folder import PartitionFolder, read_manifest
-from beam_jobs.partition_store import RefusedError, discard, publish, restore
+from beam_jobs.publishing.manifest import Contents, Manifest
+from beam_jobs.publishing.partition_folder import PartitionFolder, read_manifest
+from beam_jobs.publishing.partition_store import RefusedError, discard, publish, restore
 from tests.unit.runs_to_publish import (
     finished_run,
     folder_in,

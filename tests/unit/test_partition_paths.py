@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_jobs.partition_paths import path_columns, path_values
+from beam_jobs.datasets.partition_paths import path_columns, path_values
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_jobs.audit_report import AuditReport
-from beam_jobs.conditional_files import ChangedMeanwhileError, open_store
+from beam_jobs.checks.audit_report import AuditReport
+from beam_jobs.datasets.partition import Partition
 from beam_jobs.errors import InputError, TallyflowError, UsageError
-from beam_jobs.partition import Partition
-from beam_jobs.partition_folder import (
+from beam_jobs.publishing.conditional_files import ChangedMeanwhileError, open_store
+from beam_jobs.publishing.partition_folder import (
     PartitionFolder,
     check_run_id,
     new_run_id,
@@ -24,7 +24,7 @@ from beam_jobs.partition_folder import (
     read_manifest,
     run_id_of,
 )
-from beam_jobs.partition_store import (
+from beam_jobs.publishing.partition_store import (
     AUDIT,
     REPORT,
     RefusedError,
@@ -33,7 +33,7 @@ from beam_jobs.partition_store import (
     publish,
     restore,
 )
-from beam_jobs.published import published, published_manifests
+from beam_jobs.publishing.published import published, published_manifests
 from tests.unit.runs_to_publish import DAY, finished_run, folder_in, runs_there, visible_run
 
 
@@ -318,7 +318,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 def test_nothing_heavy_is_imported_for_a_local_folder() -> None:
     code = (
-        "import sys, beam_jobs.partition_store; "
+        "import sys, beam_jobs.publishing.partition_store; "
         "print({'apache_beam', 'google.cloud.storage', 'duckdb', 'pyarrow'} & set(sys.modules))"
     )
     done = subprocess.run(

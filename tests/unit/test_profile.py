@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_jobs import profile, states
-from beam_jobs.profile import profile_plan, read_profile
-from beam_jobs.run_report import ColumnProfile
-from beam_jobs.session import open_session
+from beam_jobs.engine import profile, states
+from beam_jobs.engine.profile import profile_plan, read_profile
+from beam_jobs.engine.run_report import ColumnProfile
+from beam_jobs.engine.session import open_session
 from beam_jobs.sql import Plan
 
 

@@ -7,10 +7,10 @@ import logging
 
 import pytest
 
+from beam_jobs.engine.parts import Part, Piece, Share
+from beam_jobs.engine.progress import Progress, ShareProgress
+from beam_jobs.engine.reports import BlockReport
 from beam_jobs.files import InputFile
-from beam_jobs.parts import Part, Piece, Share
-from beam_jobs.progress import Progress, ShareProgress
-from beam_jobs.reports import BlockReport
 
 
 class Clock:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_jobs.formats import Dialect
-from beam_jobs.quoting import guess_record, record_ends
+from beam_jobs.formats.formats import Dialect
+from beam_jobs.formats.quoting import guess_record, record_ends
 
 
 def whole_records(block: bytes, delimiter: str) -> int | None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from beam_jobs import manifest, partitions
+from beam_jobs import partitions
+from beam_jobs.publishing import manifest
 from tests.unit.test_show import publish_rows
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "read-results.md").read_text(encoding="utf-8")

@@ -12,10 +12,10 @@ from typing import Any
 import duckdb
 import pytest
 
+from beam_jobs.engine.reports import Reject
+from beam_jobs.engine.results import check_result_ending, print_table, write_rejects, write_result
+from beam_jobs.engine.session import open_session
 from beam_jobs.errors import TallyflowError, UsageError
-from beam_jobs.reports import Reject
-from beam_jobs.results import check_result_ending, print_table, write_rejects, write_result
-from beam_jobs.session import open_session
 
 _QUERY = """
 SELECT * FROM (VALUES

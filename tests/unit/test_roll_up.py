@@ -13,18 +13,18 @@ import pyarrow as pa
 import pytest
 
 from beam_jobs import roll_up as module
-from beam_jobs import rollup_sources
-from beam_jobs.dataset import load_dataset
-from beam_jobs.dataset_model import Dataset
+from beam_jobs.datasets.dataset import load_dataset
+from beam_jobs.datasets.dataset_model import Dataset
+from beam_jobs.datasets.partition import Partition
+from beam_jobs.engine.run_report import LookupRead
 from beam_jobs.errors import TallyflowError, UsageError
-from beam_jobs.partition import Partition
-from beam_jobs.partition_folder import PartitionFolder, read_manifest
-from beam_jobs.partition_store import RefusedError, restore
+from beam_jobs.publishing import rollup_sources
+from beam_jobs.publishing.partition_folder import PartitionFolder, read_manifest
+from beam_jobs.publishing.partition_store import RefusedError, restore
+from beam_jobs.publishing.rollup_report import RollupReport
+from beam_jobs.publishing.rollup_sources import find_rollup
+from beam_jobs.publishing.rollups import RollupRefusedError, dates
 from beam_jobs.roll_up import main, roll_up
-from beam_jobs.rollup_report import RollupReport
-from beam_jobs.rollup_sources import find_rollup
-from beam_jobs.rollups import RollupRefusedError, dates
-from beam_jobs.run_report import LookupRead
 from demo.lay_out_flights import days as flight_days
 from tests.unit.published_parts import NOW, VERSIONS, publish_part
 from tests.unit.test_sql_plan import same

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from beam_jobs import run_report
-from beam_jobs.run_report import ColumnProfile, RejectFound
+from beam_jobs.engine import run_report
+from beam_jobs.engine.run_report import ColumnProfile, RejectFound
 
 GUIDE = Path(__file__).parents[2] / "docs" / "run-report.md"
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from beam_jobs.schedule import SCHEDULE_PRESETS, check_schedule
+from beam_jobs.datasets.schedule import SCHEDULE_PRESETS, check_schedule
 
 
 @pytest.mark.parametrize(

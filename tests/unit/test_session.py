@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from beam_jobs.session import open_session, quote_name, quote_text
+from beam_jobs.engine.session import open_session, quote_name, quote_text
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ import duckdb
 import pytest
 
 from beam_jobs import partitions, show
-from beam_jobs.conditional_files import open_store
+from beam_jobs.datasets.partition import Grain, Partition
 from beam_jobs.errors import InputError, TallyflowError, UsageError
-from beam_jobs.manifest import Contents, PublishedAggregate
-from beam_jobs.partition import Grain, Partition
-from beam_jobs.partition_folder import PartitionFolder
-from beam_jobs.partition_store import REPORT, begin, discard, publish
+from beam_jobs.publishing.conditional_files import open_store
+from beam_jobs.publishing.manifest import Contents, PublishedAggregate
+from beam_jobs.publishing.partition_folder import PartitionFolder
+from beam_jobs.publishing.partition_store import REPORT, begin, discard, publish
 
 ROWS = "SELECT * FROM (VALUES ('EWR', {0}), ('JFK', NULL)) AS t(origin, flights)"
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from beam_jobs.layout import Layout
+from beam_jobs.formats.layout import Layout
 from tests.unit.reading import Reading, Rows
 
 _COLUMNS: Mapping[str, str] = {"n": "BIGINT", "s": "VARCHAR"}

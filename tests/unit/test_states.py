@@ -14,9 +14,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from beam_jobs import states
+from beam_jobs.engine import states
+from beam_jobs.engine.session import open_session
 from beam_jobs.errors import TallyflowError
-from beam_jobs.session import open_session
 from beam_jobs.sql import Plan, plan_query
 
 

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from beam_jobs import states, states_files
+from beam_jobs.engine import states, states_files
+from beam_jobs.engine.session import open_session
+from beam_jobs.engine.states_files import fingerprint, read_origin, read_states, write_states
 from beam_jobs.errors import InputError
-from beam_jobs.session import open_session
 from beam_jobs.sql import plan_query
-from beam_jobs.states_files import fingerprint, read_origin, read_states, write_states
 from beam_jobs.version import VERSION
 
 REPOSITORY = Path(__file__).parents[2]

@@ -11,9 +11,9 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from beam_jobs import states
+from beam_jobs.engine import states
+from beam_jobs.engine.session import open_session
 from beam_jobs.errors import UsageError
-from beam_jobs.session import open_session
 from beam_jobs.sql import plan_query
 
 COLUMNS = {

@@ -13,18 +13,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from beam_jobs import csv_cut, parquet_files, parts, states
-from beam_jobs import worker as worker_module
-from beam_jobs.blocks import BlockReader
+from beam_jobs.engine import parts, states
+from beam_jobs.engine import worker as worker_module
+from beam_jobs.engine.blocks import BlockReader
+from beam_jobs.engine.parts import Part, Share, share_out
+from beam_jobs.engine.reports import Findings
+from beam_jobs.engine.transforms import CheckParts, follow_each_other
+from beam_jobs.engine.worker import ShareFound, Worker
 from beam_jobs.errors import InputError
 from beam_jobs.files import InputFile
-from beam_jobs.formats import Dialect
-from beam_jobs.layout import Layout, counts_layout
-from beam_jobs.parts import Part, Share, share_out
-from beam_jobs.reports import Findings
+from beam_jobs.formats import csv_cut, parquet_files
+from beam_jobs.formats.formats import Dialect
+from beam_jobs.formats.layout import Layout, counts_layout
 from beam_jobs.sql import Plan, plan_query
-from beam_jobs.transforms import CheckParts, follow_each_other
-from beam_jobs.worker import ShareFound, Worker
 
 _LAYOUT = Layout("csv", {"k": "VARCHAR", "v": "BIGINT"})
 _QUERY = "SELECT k, count(*) AS n, sum(v) AS s, list(v) AS l FROM input GROUP BY k ORDER BY k"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_jobs.yaml_document import read_yaml
+from beam_jobs.datasets.yaml_document import read_yaml
 
 
 def problem_of(text: str) -> str:

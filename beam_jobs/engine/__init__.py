@@ -1,0 +1,1 @@
+"""A run: shares of files become states, states become results, with Beam around plain functions."""

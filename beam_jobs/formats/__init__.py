@@ -1,0 +1,1 @@
+"""Files to tables: formats, compression, encodings, layouts, values."""

@@ -1,0 +1,1 @@
+"""Published partitions: manifests, versions, rollups."""
