@@ -49,7 +49,7 @@ lock: ## Bring requirements.txt in line with requirements.in, keeping versions t
 	  benchmarks/requirements.in --output-file benchmarks/requirements.txt
 
 package: ## Build the wheel of beam_jobs, for the workers on Dataflow, into dist/
-	@set -eu; $(find_uv); "$$uv" build --quiet --wheel --out-dir dist; ls dist/*.whl
+	@set -eu; $(find_uv); rm -rf build; "$$uv" build --quiet --wheel --out-dir dist; ls dist/*.whl
 
 clean: ## Remove caches, builds and Airflow's own files; keeps .venv and data/
 	@rm -rf .tallyflow build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -47,12 +47,15 @@ class JobProcess:
         """Whether the process is there."""
         return self._process.poll() is None
 
-    def send(self, command: Command) -> None:
-        """Gives the process a command; one that has ended needs none."""
+    def send(self, command: Command) -> bool:
+        """Gives the process a command; says whether it could still be given one."""
         assert self._process.stdin is not None  # noqa: S101 - it was asked for
-        with contextlib.suppress(OSError, ValueError):
+        try:
             self._process.stdin.write(command.model_dump_json() + "\n")
             self._process.stdin.flush()
+        except (OSError, ValueError):
+            return False
+        return True
 
     def listen(self, receive: Callable[[Event], None]) -> int:
         """Waits for the end of the process, and ends what is left of its session.
@@ -115,8 +118,7 @@ class Workshop:
         """
         with self._lock:
             spare, self._spare = self._spare, None
-        if spare is not None and spare.is_running:
-            spare.send(Run(directory=str(directory)))
+        if spare is not None and spare.is_running and spare.send(Run(directory=str(directory))):
             return spare
         return JobProcess([*self._argv, str(directory)], directory / LOG_FILE)
 

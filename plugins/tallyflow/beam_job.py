@@ -32,6 +32,7 @@ JOB_TRY = "job_try"
 _DATAFLOW = "dataflowrunner"
 _DEFAULT_CONNECTION = "google_cloud_default"
 _JOB_ID = re.compile(r"Created job with id: \[([^\]\s]+)\]|Submitted job: ([^\"\s]+)")
+_VERSION = {"labels": {"airflow-version": "v" + re.sub(r"[.+]", "-", airflow_version)}}
 # A wrong call, by the convention of argparse and of `beam_jobs.errors`.
 _USAGE_STATUS = 2
 # For a launcher to end by itself where the task goes on without it, or its job has failed.
@@ -83,11 +84,13 @@ class BeamJobOperator(BeamRunPythonPipelineOperator):
         """
         self._execute_context = context
         self.is_dataflow = self.runner.lower() == _DATAFLOW
-        options = merge_options(self.default_pipeline_options, self.pipeline_options)
+        options = merge_options(
+            merge_options(_VERSION, self.default_pipeline_options), self.pipeline_options
+        )
         with contextlib.ExitStack() as stack:
+            context["ti"].xcom_push(key=JOB_TRY, value=context["ti"].try_number)
             if not self.is_dataflow:
                 self.operator_extra_links = ()
-                context["ti"].xcom_push(key=JOB_TRY, value=context["ti"].try_number)
                 self._check_status(self._started(options, stack))
                 return None
             limit = self.execution_timeout
@@ -103,6 +106,7 @@ class BeamJobOperator(BeamRunPythonPipelineOperator):
             AirflowTaskTimeout: The time of the task is up, and the job cancelled.
         """
         self._execute_context = context
+        self._cast_dataflow_config()  # type: ignore[no-untyped-call]
         awaited = Awaited(**event["awaited"])
         self._jobs = awaited.jobs()
         self._dataflow_job_id = awaited.job_id
@@ -170,7 +174,6 @@ class BeamJobOperator(BeamRunPythonPipelineOperator):
             "service_account_email": config.service_account,
             "impersonate_service_account": ",".join(chain) if isinstance(chain, list) else chain,
             "max_num_workers": config.max_num_workers,
-            "labels": {"airflow-version": "v" + re.sub(r"[.+]", "-", airflow_version)},
         }
         options = merge_options(ours, options)
         config.project_id, config.location = options["project"], options["region"]

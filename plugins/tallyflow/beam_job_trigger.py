@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -97,11 +98,17 @@ class BeamJobTrigger(BaseTrigger):
         jobs = await sync_to_async(awaited.jobs, thread_sensitive=False)()
         watch = awaited.watch(jobs, self.log)
         look = sync_to_async(watch.look, thread_sensitive=False)
-        while await look() is None:
-            if awaited.deadline is not None and time.time() >= awaited.deadline:
+        # Not at once: a task that goes on before the scheduler has heard of its being deferred is
+        # taken for one that ended wrongly.
+        pause = awaited.every
+        while True:
+            left = math.inf if awaited.deadline is None else awaited.deadline - time.time()
+            if left <= 0:
                 return False
-            await asyncio.sleep(watch.pause)
-        return True
+            await asyncio.sleep(min(pause, left))
+            if await look() is not None:
+                return True
+            pause = watch.pause
 
     async def on_kill(self) -> None:
         """The task was cleared or marked while it waited: its job ends too."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import json
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import airflow
 import psutil
 import pytest
 import structlog
@@ -354,7 +356,7 @@ def test_a_trigger_without_answers_fails_the_task_and_leaves_the_job(
         raise http_error(503)
 
     monkeypatch.setattr(jobs, "get", get)
-    event = fired(jobs, monkeypatch, patience=0)
+    event = fired(jobs, monkeypatch, every=0, patience=0)
     assert jobs.all["j1"].state == "JOB_STATE_RUNNING"
     with pytest.raises(AirflowException, match="may still run") as caught:
         operator(tmp_path, "").execute_complete(context(), event)
@@ -433,10 +435,12 @@ def operator(tmp_path: Path, code: str, **kwargs: Any) -> BeamJobOperator:
 
 
 def test_a_local_pipeline_runs_in_the_task_also_where_it_might_be_deferred(tmp_path: Path) -> None:
-    code = f"import sys, pathlib; pathlib.Path({str(tmp_path / 'said')!r}).write_text(sys.argv[1])"
+    code = f"import sys; open({str(tmp_path / 'said')!r}, 'w').write(str(sys.argv[1:]))"
     running = context(3)
     assert operator(tmp_path, code, deferrable=True).execute(running) is None
-    assert (tmp_path / "said").read_text() == "--runner=DirectRunner"
+    said = ast.literal_eval((tmp_path / "said").read_text())
+    version = airflow.__version__.replace(".", "-").replace("+", "-")
+    assert said == ["--runner=DirectRunner", f"--labels=airflow-version=v{version}"]
     assert running["ti"].pushed == {"job_try": 3}
 
 

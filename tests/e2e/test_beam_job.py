@@ -129,7 +129,7 @@ def test_faults_while_a_job_runs_are_ridden_out_and_its_pipeline_is_heard_to_the
     assert len(jobs_of(jobs, "succeeds")) == 1
 
     async def fired() -> dict[str, Any]:
-        awaited = Awaited(job.id, jobs.project, jobs.location, "google_cloud_default")
+        awaited = Awaited(job.id, jobs.project, jobs.location, "google_cloud_default", every=0)
         found: dict[str, Any] = (await anext(BeamJobTrigger(asdict(awaited)).run())).payload
         return found
 

@@ -13,7 +13,8 @@ import pytest
 from demo.local_airflow import ROOT, Run
 from tests.e2e.conftest import Stack
 
-WEEK = [f"2013-01-0{day}" for day in range(1, 7)]  # The first; 31 December is before the dataset.
+# The dataset begins on a Saturday: its first week, which began on 31 December, has two days.
+WEEK = ["2013-01-05", "2013-01-06"]
 
 
 def sales_of(day: str) -> str:
@@ -87,7 +88,7 @@ def test_a_backfill_publishes_each_day(week: Stack, tmp_path: Path) -> None:
 
 
 def test_published_days_are_partitions_in_bigquery(week: Stack) -> None:
-    rows = week.bigquery.list_rows("shops.sales_by_shop$20130103")
+    rows = week.bigquery.list_rows("shops.sales_by_shop$20130106")
     expected_sales = dict.fromkeys(("shop0", "shop1", "shop2"), 10)
     assert {row["shop"]: row["sales"] for row in rows} == expected_sales
 
@@ -102,25 +103,25 @@ def test_a_week_rolls_up_by_itself_when_its_days_are_published(week: Stack, tmp_
 def test_a_day_that_is_published_anew_is_in_its_week_again(week: Stack, tmp_path: Path) -> None:
     before = len(week.airflow.runs("sales_weekly"))
     changed = sales_of("2013-01-09")
-    week.put("sales/date=2013-01-02/sales.csv", changed)
-    run = week.airflow.wait_for(week.airflow.trigger("sales_daily", {"date": "2013-01-02"}))
+    week.put("sales/date=2013-01-05/sales.csv", changed)
+    run = week.airflow.wait_for(week.airflow.trigger("sales_daily", {"date": "2013-01-05"}))
     assert run.state == "success", week.airflow.tasks(run)
 
     wait_for_run(week, "sales_weekly", before + 1)
     shown = show(week, "sales", "by_shop", "--period=week", "--date=2012-12-31", tmp_path=tmp_path)
-    texts = [changed if day == "2013-01-02" else sales_of(day) for day in WEEK]
+    texts = [changed if day == "2013-01-05" else sales_of(day) for day in WEEK]
     assert shown == expected(texts, tmp_path)
 
 
 def test_a_file_that_is_broken_leaves_what_is_published(week: Stack, tmp_path: Path) -> None:
-    week.put("sales/date=2013-01-04/sales.csv", sales_of("2013-01-04") + "shop0,item,cheap\n")
-    run = week.airflow.wait_for(week.airflow.trigger("sales_daily", {"date": "2013-01-04"}))
+    week.put("sales/date=2013-01-06/sales.csv", sales_of("2013-01-06") + "shop0,item,cheap\n")
+    run = week.airflow.wait_for(week.airflow.trigger("sales_daily", {"date": "2013-01-06"}))
     assert run.state == "failed"
-    kept = week.bucket.list_blobs(match_glob="results/sales/date=2013-01-04/runs/*/rejects.jsonl")
+    kept = week.bucket.list_blobs(match_glob="results/sales/date=2013-01-06/runs/*/rejects.jsonl")
     (reject,) = (json.loads(blob.download_as_text()) for blob in kept)
-    assert (reject["line"], reject["text"]) == (42, "shop0,item,cheap")
-    shown = show(week, "sales", "by_shop", "--date=2013-01-04", tmp_path=tmp_path)
-    assert shown == expected([sales_of("2013-01-04")], tmp_path)
+    assert (reject["line"], reject["text"]) == (62, "shop0,item,cheap")
+    shown = show(week, "sales", "by_shop", "--date=2013-01-06", tmp_path=tmp_path)
+    assert shown == expected([sales_of("2013-01-06")], tmp_path)
 
 
 def test_a_run_waits_without_a_worker_until_its_marker_is_there(

@@ -154,12 +154,12 @@ def test_a_fault_that_cannot_be_is_refused(
 
 
 def test_images_are_kept_where_dataflow_finds_them(running: _Shell, tmp_path: Path) -> None:
-    running("image", "add", "europe-docker.pkg.dev/x/job:1", "--python", sys.executable,
+    running("image", "add", "team/job:1", "--python", sys.executable,
             "--directory", str(tmp_path), "--env", "A=1", "--env", "B=x=y")  # fmt: skip
-    assert "europe-docker.pkg.dev/x/job:1" in running("image", "list")
+    assert "team/job:1" in running("image", "list")
     registry = json.loads((running.directory / "dataflow" / "images.json").read_text())
     assert registry == {
-        "europe-docker.pkg.dev/x/job:1": {
+        "team/job:1": {
             "python": sys.executable,
             "environment": {"A": "1", "B": "x=y"},
             "directory": str(tmp_path),

@@ -58,12 +58,12 @@ def test_the_options_are_those_of_the_variables() -> None:
 def test_an_image_stands_in_for_the_package_and_a_temp_location_for_its_default() -> None:
     environ = ON_DATAFLOW | {
         "TALLYFLOW_EXTRA_PACKAGE": "",
-        "TALLYFLOW_SDK_CONTAINER_IMAGE": "eu.gcr.io/project-1/tallyflow:1",
+        "TALLYFLOW_SDK_CONTAINER_IMAGE": "team/tallyflow:1",
         "TALLYFLOW_TEMP_LOCATION": "gs://temporary",
     }
     assert Settings.from_environ(environ).default_pipeline_options() == {
         "temp_location": "gs://temporary",
-        "sdk_container_image": "eu.gcr.io/project-1/tallyflow:1",
+        "sdk_container_image": "team/tallyflow:1",
     }
 
 
