@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, get_args
 
-from airflow.providers.apache.beam.operators.beam import BeamRunPythonPipelineOperator
 from airflow.sdk import DAG, Param
 
 from beam_jobs.formats.formats import FormatName
 from tallyflow import alerts
+from tallyflow.beam_job import BeamJobOperator
 from tallyflow.partitions import label
 from tallyflow.runs import MAX_ACTIVE_RUNS, refuse_unknown_fields
 from tallyflow.settings import Settings
@@ -96,7 +96,7 @@ with DAG(
         ),
     },
 ) as dag:
-    BeamRunPythonPipelineOperator(
+    BeamJobOperator(
         task_id="aggregate",
         pre_execute=refuse_unknown_fields,
         pool=settings.pool,
@@ -105,7 +105,7 @@ with DAG(
         py_options=["-m"],
         py_file="beam_jobs.aggregate_files",
         default_pipeline_options=settings.default_pipeline_options(),
-        pipeline_options=job_options,  # type: ignore[arg-type]  # as any templated field may be
+        pipeline_options=job_options,
         dataflow_config=settings.dataflow_config(
             "aggregate-files-{{ dag_run.run_after.strftime('%Y%m%d-%H%M%S') }}"
         ),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from airflow.providers.apache.beam.operators.beam import BeamRunPythonPipelineOperator
 from airflow.sdk import DAG, Param
 
 from tallyflow import alerts
+from tallyflow.beam_job import BeamJobOperator
 from tallyflow.runs import MAX_ACTIVE_RUNS, refuse_unknown_fields
 from tallyflow.settings import Settings
 
@@ -88,7 +88,7 @@ with DAG(
         ),
     },
 ) as dag:
-    BeamRunPythonPipelineOperator(
+    BeamJobOperator(
         task_id="count",
         pre_execute=refuse_unknown_fields,
         pool=settings.pool,
@@ -97,7 +97,7 @@ with DAG(
         py_options=["-m"],
         py_file="beam_jobs.count_elements",
         default_pipeline_options=settings.default_pipeline_options(),
-        pipeline_options=job_options,  # type: ignore[arg-type]  # as any templated field may be
+        pipeline_options=job_options,
         dataflow_config=settings.dataflow_config(
             "count-elements-{{ dag_run.run_after.strftime('%Y%m%d-%H%M%S') }}"
         ),

@@ -1,8 +1,8 @@
 """How a JSON value becomes the text that is cast to its column's type, and which it cannot become.
 
 A text for every leaf: `beam_jobs.formats.casts` judges it as it judges the texts of CSV files.
-Before that, the JSON type speaks: a number is no DATE, ``true`` no BIGINT, and ``12.0`` a BIGINT for
-it is 12.
+Before that, the JSON type speaks: a number is no DATE, ``true`` no BIGINT, and ``12.0`` a BIGINT,
+for it is 12.
 """
 
 from __future__ import annotations

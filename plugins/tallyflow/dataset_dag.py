@@ -8,7 +8,6 @@ from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.apache.beam.operators.beam import BeamRunPythonPipelineOperator
 from airflow.providers.standard.operators.python import PythonOperator
 from airflow.sdk import (
     DAG,
@@ -23,6 +22,7 @@ from pendulum import timezone
 from beam_jobs.datasets.dataset_fields import DATE_PLACEHOLDER, HOUR_PLACEHOLDER
 from beam_jobs.datasets.dataset_model import Dataset
 from tallyflow import alerts, partition_tasks
+from tallyflow.beam_job import JOB_TRY, BeamJobOperator
 from tallyflow.partitions import label, partition_of
 from tallyflow.ready_by import ReadyBy
 from tallyflow.runs import MAX_ACTIVE_RUNS
@@ -35,7 +35,10 @@ if TYPE_CHECKING:
     from airflow.sdk.definitions.mappedoperator import MappedOperator
 
 PARTITION = "{{ partition(dag_run, params) }}"
-_RUN_ID = f"{{{{ ti.xcom_pull(task_ids='aggregate', key='{partition_tasks.RUN_ID}') }}}}"
+_RUN_ID = (
+    "{{ attempt_id(dag_run.run_id, "
+    f"ti.xcom_pull(task_ids='aggregate', key='{JOB_TRY}', default=1)) }}}}"
+)
 
 
 def dataset_dag(dataset: Dataset, path: Path, settings: Settings) -> DAG:
@@ -61,6 +64,7 @@ def dataset_dag(dataset: Dataset, path: Path, settings: Settings) -> DAG:
         params=_form(dataset),
         user_defined_macros={
             "partition": lambda dag_run, params: partition_of(dataset, dag_run, params).key,
+            "attempt_id": partition_tasks.attempt_id,
         },
         on_failure_callback=alerts.run_failed,
         deadline=_deadline(dataset),
@@ -188,7 +192,7 @@ def _aggregate(dataset: Dataset, path: Path, settings: Settings) -> BaseOperator
             },
         }
 
-    return BeamRunPythonPipelineOperator(
+    return BeamJobOperator(
         task_id="aggregate",
         doc_md=f"Runs `python -m beam_jobs.aggregate_files --dataset={path.name} --date=…`",
         pre_execute=functools.partial(
@@ -200,7 +204,7 @@ def _aggregate(dataset: Dataset, path: Path, settings: Settings) -> BaseOperator
         py_options=["-m"],
         py_file="beam_jobs.aggregate_files",
         default_pipeline_options=settings.default_pipeline_options(),
-        pipeline_options=job_options,  # type: ignore[arg-type]  # as any templated field may be
+        pipeline_options=job_options,
         dataflow_config=settings.dataflow_config(
             f"{dataset.name}-{{{{ partition(dag_run, params) | lower }}}}"
         ),

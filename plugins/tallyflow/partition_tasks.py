@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-# XCom of the task `aggregate`: the run id of its last attempt, under which its files are.
-RUN_ID = "run_id"
-
 
 def days_asset(dataset: Dataset, grain: Grain) -> Asset:
     """What the rollup to a week or month waits for: the published days of one."""
@@ -48,7 +45,9 @@ def partitions_asset(dataset: Dataset, grain: Grain) -> Asset:
 def attempt_id(run_id: str, try_number: int) -> str:
     """The run id of one attempt of the task `aggregate`, which writes to a folder of its own.
 
-    A task that was cleared after its results were published has to leave those files alone.
+    A task that was cleared after its results were published has to leave those files alone. Which
+    try it is that counts, the operator says: one that found the job of an earlier try has its files
+    where that has them.
     """
     from beam_jobs.publishing.partition_folder import run_id_of  # noqa: PLC0415
 
@@ -56,16 +55,15 @@ def attempt_id(run_id: str, try_number: int) -> str:
 
 
 def begin_aggregate(context: Context, path: Path, settings: Settings) -> None:
-    """Before the Beam job: checks the form, and says under which id the job's files will be.
+    """Before the Beam job: checks the form, and does what a dry run asks for.
 
     Raises:
         AirflowFailException: The form has an unknown field, or what it asks for is impossible.
         AirflowSkipException: The form asks for a dry run, which is in the log.
     """
     refuse_unknown_fields(context)
-    params, ti = context["params"], context["ti"]
+    params = context["params"]
     partition = partition_of(load_dataset(path), context["dag_run"], params)
-    ti.xcom_push(key=RUN_ID, value=attempt_id(context["dag_run"].run_id, ti.try_number))
     if not params["dry_run"]:
         return
     command = [sys.executable, "-m", "beam_jobs.aggregate_files", f"--dataset={path}"]

@@ -199,9 +199,7 @@ class Settings(BaseModel):
     def dataflow_config(self, job_name: str) -> dict[str, Any] | None:
         """The operator's ``dataflow_config``; None where no job goes to Dataflow.
 
-        The name is used as it is, without the random suffix that the operator adds by default:
-        Dataflow then refuses a second job beside an active one of that name, so that a retry after
-        a lost Airflow worker does not pay for the same work twice.
+        The operator adds a suffix that is the same for all tries of a task.
 
         Args:
             job_name: Name (templated) of what the job works on, one per partition or run.
@@ -210,7 +208,6 @@ class Settings(BaseModel):
             return None
         return {
             "job_name": job_name,
-            "append_job_name": False,
             "project_id": self.project,
             "location": self.region,
         }

@@ -17,6 +17,7 @@ import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypedDict
+from unittest import mock
 
 from airflow.dag_processing.dagbag import DagBag
 from airflow.plugins_manager import ensure_plugins_loaded
@@ -177,7 +178,11 @@ def command(dag: DAG, run: Run) -> list[str]:
         recorder.write_text(RECORDER.format(record=shlex.quote(str(record))))
         recorder.chmod(0o700)
         task.py_interpreter = str(recorder)
-        with contextlib.suppress(AirflowException):
+        # Dataflow is not asked whether there is a job of an earlier try.
+        with (
+            contextlib.suppress(AirflowException),
+            mock.patch("tallyflow.beam_job.find_job", return_value=None),
+        ):
             task.execute(context)
         return record.read_text().removesuffix("\0").split("\0")
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -302,9 +303,10 @@ def test_what_a_user_types_is_one_argument_and_no_template(folder: Description) 
 
 def test_on_dataflow_a_job_is_named_after_its_partition(folder_on_dataflow: Description) -> None:
     passed = folder_on_dataflow["commands"]["scheduled"]
+    (job_name,) = (one for one in passed if one.startswith("--job_name="))
+    assert re.fullmatch("--job_name=flights-2013-01-01-[0-9a-f]+", job_name)
     assert {
         "--runner=DataflowRunner",
-        "--job_name=flights-2013-01-01",
         "--project=project-1",
         "--region=europe-west1",
         "--storage=gs://bucket/tallyflow",

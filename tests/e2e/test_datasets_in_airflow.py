@@ -89,7 +89,7 @@ def test_a_backfill_publishes_each_day(week: Stack, tmp_path: Path) -> None:
 
 def test_published_days_are_partitions_in_bigquery(week: Stack) -> None:
     rows = week.bigquery.list_rows("shops.sales_by_shop$20130106")
-    expected_sales = dict.fromkeys(("shop0", "shop1", "shop2"), 10)
+    expected_sales = dict.fromkeys(("shop0", "shop1", "shop2"), 20)
     assert {row["shop"]: row["sales"] for row in rows} == expected_sales
 
 
