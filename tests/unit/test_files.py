@@ -221,7 +221,11 @@ def test_broken_compressed_data_is_an_error_that_names_the_file(
             gzip.compress(b"a", mtime=0),
             "is no Zstandard data but gzip data; let its name end in .gz",
         ),
-        (".bz2", gzip.compress(b"a", mtime=0), "is no bzip2 data but gzip data; let its name end in .gz"),
+        (
+            ".bz2",
+            gzip.compress(b"a", mtime=0),
+            "is no bzip2 data but gzip data; let its name end in .gz",
+        ),
         (".gz", b"a,b\n1,2\n", "is no gzip data; take the ending off its name"),
         (".gz", b"PAR1\x15\x04", "is no gzip data but a Parquet file; rename it to .parquet, or "),
     ],

@@ -425,7 +425,10 @@ def test_a_dialect_in_which_a_character_means_two_things_is_refused(
     ("content", "message"),
     [
         (b"PAR1\x15\x04\x15", "is a Parquet file; rename it to .parquet, or say --format parquet"),
-        (gzip.compress(b"a,b\n", mtime=0), "is gzip data; let its name end in .gz, or say --comp.*"),
+        (
+            gzip.compress(b"a,b\n", mtime=0),
+            "is gzip data; let its name end in .gz, or say --comp.*",
+        ),
         (b"PK\x03\x04\x14\0", "is a ZIP archive, or a spreadsheet; unpack it, or save it as CSV"),
     ],
 )
