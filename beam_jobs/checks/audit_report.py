@@ -6,31 +6,27 @@ Whoever shows partitions reads it, DAG files too: nothing heavy is imported here
 from __future__ import annotations
 
 import datetime
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from beam_jobs.errors import InputError
+from beam_jobs.documents import Document, Part
 
 _SHOWN_HISTORY = 10
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
 
 Number = bool | int | float | str | None
 """A value: what JSON has no type for (dates, decimals, NaN) is text."""
 
 
-class HistoryValue(_Model):
+class HistoryValue(Part):
     """What an earlier partition had."""
 
     partition: str = Field(description="Its key.")
     value: Number = Field(description="Null if it had none; it does not count then.")
 
 
-class ValueFound(_Model):
+class ValueFound(Part):
     """What was found for a part of a condition."""
 
     name: str = Field(description="The metric, or the subquery, as it is written.")
@@ -50,7 +46,7 @@ class ValueFound(_Model):
         return f"{self.name} = {sign}{_shown(self.value)}{note}"
 
 
-class CheckResult(_Model):
+class CheckResult(Part):
     """One check, and what came of it."""
 
     name: str
@@ -61,7 +57,7 @@ class CheckResult(_Model):
     message: str = Field(description="What was expected, what was found, and the history.")
 
 
-class LateFile(_Model):
+class LateFile(Part):
     """A file of an earlier partition that its numbers do not include as it is now."""
 
     path: str
@@ -72,7 +68,7 @@ class LateFile(_Model):
     )
 
 
-class LateFiles(_Model):
+class LateFiles(Part):
     """The files that came too late for the newest published partition before this one."""
 
     partition: str = Field(description="Its key.")
@@ -81,8 +77,10 @@ class LateFiles(_Model):
     remedy: str
 
 
-class AuditReport(_Model):
+class AuditReport(Document):
     """What the checks of a run found."""
+
+    kind = "report of an audit"
 
     dataset: str
     partition: str
@@ -96,29 +94,6 @@ class AuditReport(_Model):
     def failed(self) -> tuple[CheckResult, ...]:
         """The checks that failed, of either severity."""
         return tuple(check for check in self.checks if not check.passed)
-
-    def to_json(self) -> str:
-        """The report as a JSON document."""
-        return self.model_dump_json(indent=2) + "\n"
-
-    @classmethod
-    def of_json(cls, text: str | bytes, path: str) -> Self:
-        """Reads a report.
-
-        Args:
-            text: The JSON document.
-            path: Where it is from, for errors.
-
-        Raises:
-            InputError: It is none.
-        """
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "the document"
-            problem = f"{path}: is no report of an audit: {where}: {first['msg']}"
-            raise InputError(problem) from error
 
 
 def message_of(condition: str, values: tuple[ValueFound, ...], reason: str | None) -> str:

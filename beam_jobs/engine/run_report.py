@@ -7,22 +7,16 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from beam_jobs.errors import InputError
+from beam_jobs.documents import Document, Part
 
 # Of the quantiles in a profile.
 PERCENTS = (5, 25, 50, 75, 95)
 
 
-class _Model(BaseModel):
-    # JSON has no NaN and no infinity: they are the strings "NaN", "Infinity" and "-Infinity".
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
-
-
-class Versions(_Model):
+class Versions(Part):
     """What computed the numbers."""
 
     tallyflow: str
@@ -31,7 +25,7 @@ class Versions(_Model):
     python: str
 
 
-class FileRead(_Model):
+class FileRead(Part):
     """A file that was read."""
 
     path: str
@@ -52,7 +46,7 @@ class FileChange(FileRead):
     modified_before: datetime.datetime | None
 
 
-class Changes(_Model):
+class Changes(Part):
     """How the files of a run differ from those of what was published when it began."""
 
     version: int = Field(description="The version that was published then.")
@@ -61,7 +55,7 @@ class Changes(_Model):
     gone: tuple[FileRead, ...] = Field(description="Files that are not there any more.")
 
 
-class Inputs(_Model):
+class Inputs(Part):
     """The files of the run, fixed before it began."""
 
     pattern: str
@@ -75,7 +69,7 @@ class Inputs(_Model):
     )
 
 
-class Columns(_Model):
+class Columns(Part):
     """How the files were read."""
 
     format: str
@@ -90,7 +84,7 @@ class Columns(_Model):
     )
 
 
-class RejectFound(_Model):
+class RejectFound(Part):
     """A record that could not be read."""
 
     file: str
@@ -100,7 +94,7 @@ class RejectFound(_Model):
     lines: int = Field(default=1, description="How many lines of the file it takes.")
 
 
-class Rejects(_Model):
+class Rejects(Part):
     """The records that could not be read."""
 
     count: int
@@ -109,7 +103,7 @@ class Rejects(_Model):
     first: tuple[RejectFound, ...] = Field(description="The first ten, by file and line.")
 
 
-class DriftFound(_Model):
+class DriftFound(Part):
     """A column that not all files have."""
 
     column: str
@@ -117,14 +111,14 @@ class DriftFound(_Model):
     first_file: str
 
 
-class Drift(_Model):
+class Drift(Part):
     """Where files have other columns than the run."""
 
     missing: tuple[DriftFound, ...] = Field(description="Columns of the run; read as NULL.")
     new: tuple[DriftFound, ...] = Field(description="Columns of a file; ignored.")
 
 
-class AggregateReport(_Model):
+class AggregateReport(Part):
     """One query and its result."""
 
     name: str
@@ -141,7 +135,7 @@ class AggregateReport(_Model):
     )
 
 
-class FrequentValue(_Model):
+class FrequentValue(Part):
     """A value, and how often it occurs: a range, of one number where that is known exactly."""
 
     value: str
@@ -149,7 +143,7 @@ class FrequentValue(_Model):
     at_most: int
 
 
-class ColumnProfile(_Model):
+class ColumnProfile(Part):
     """What a column holds; null where the type has no such number."""
 
     name: str
@@ -170,7 +164,7 @@ class ColumnProfile(_Model):
     )
 
 
-class Profile(_Model):
+class Profile(Part):
     """The columns, in the order of the files."""
 
     columns: tuple[ColumnProfile, ...]
@@ -179,7 +173,7 @@ class Profile(_Model):
     )
 
 
-class Launch(_Model):
+class Launch(Part):
     """What is known of a run before it begins."""
 
     versions: Versions
@@ -192,8 +186,10 @@ class Launch(_Model):
     layout: Columns
 
 
-class RunReport(Launch):
+class RunReport(Launch, Document):
     """What a run read, found and computed."""
+
+    kind = "run report"
 
     finished: datetime.datetime
     seconds: float
@@ -204,25 +200,3 @@ class RunReport(Launch):
     drift: Drift
     aggregates: tuple[AggregateReport, ...]
     profile: Profile | None
-
-    def to_json(self) -> str:
-        """Return the report as JSON for people and programs: indented, with a line's end."""
-        return self.model_dump_json(indent=2) + "\n"
-
-    @classmethod
-    def of_json(cls, text: str | bytes, path: str) -> Self:
-        """Read a report.
-
-        Args:
-            text: The JSON.
-            path: Where it is from.
-
-        Raises:
-            InputError: It is none, or one of another version; it names `path`.
-        """
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "the document"
-            raise InputError(f"{path}: is no run report: {where}: {first['msg']}") from error

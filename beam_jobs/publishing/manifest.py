@@ -10,8 +10,9 @@ import datetime
 from collections.abc import Mapping
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field
 
+from beam_jobs.documents import Document, Part
 from beam_jobs.errors import InputError
 
 FILE_NAME = "manifest.json"
@@ -28,18 +29,7 @@ def _check_path(path: str) -> str:
 _Path = Annotated[str, AfterValidator(_check_path)]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-def _first(error: ValidationError) -> str:
-    """Return the first thing that is wrong with a document, in one line."""
-    first = error.errors()[0]
-    where = ".".join(map(str, first["loc"])) or "the document"
-    return f"{where}: {first['msg'].removeprefix('Value error, ')}"
-
-
-class PublishedAggregate(_Model):
+class PublishedAggregate(Part):
     """The files of one aggregate. Paths are relative to the partition's folder."""
 
     result: _Path
@@ -48,7 +38,7 @@ class PublishedAggregate(_Model):
     fingerprint: str = Field(description="Of the query and of the types of what it reads.")
 
 
-class Contents(_Model):
+class Contents(Part):
     """What a run has to publish. Paths are relative to the partition's folder."""
 
     rows: int = Field(description="Records that were aggregated.")
@@ -76,8 +66,10 @@ class Version(Contents):
     published: datetime.datetime
 
 
-class Begun(_Model):
+class Begun(Document):
     """What a run writes into its folder before anything else."""
+
+    kind = "beginning of a run"
 
     dataset: str
     partition: str
@@ -88,28 +80,8 @@ class Begun(_Model):
         "replace that one, and no other."
     )
 
-    def to_json(self) -> str:
-        """The document."""
-        return self.model_dump_json(indent=1) + "\n"
 
-    @classmethod
-    def of_json(cls, text: str | bytes, path: str) -> Self:
-        """Reads the document.
-
-        Args:
-            text: The JSON document.
-            path: Where it is from, for errors.
-
-        Raises:
-            InputError: It is none.
-        """
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            raise InputError(f"{path}: does not say how a run began: {_first(error)}") from error
-
-
-class Manifest(_Model):
+class Manifest(Document):
     """What is published of a partition, and what was before.
 
     Attributes:
@@ -118,6 +90,8 @@ class Manifest(_Model):
         current: Number of the version that readers see.
         versions: Those whose files are kept, the newest first, the current one among them.
     """
+
+    kind = "manifest of this version"
 
     dataset: str
     partition: str
@@ -151,25 +125,10 @@ class Manifest(_Model):
         kept.sort(key=lambda one: -one.number)
         return self.model_copy(update={"current": version.number, "versions": tuple(kept)})
 
-    def to_json(self) -> str:
-        """The manifest as a JSON document."""
-        return self.model_dump_json(indent=1) + "\n"
-
     @classmethod
     def of_json(cls, text: str | bytes, path: str) -> Self:
-        """Reads a manifest.
-
-        Args:
-            text: The JSON document.
-            path: Where it is from, for errors.
-
-        Raises:
-            InputError: It is none.
-        """
-        try:
-            manifest = cls.model_validate_json(text)
-        except ValidationError as error:
-            raise InputError(f"{path}: is no manifest of this version: {_first(error)}") from error
+        """Reads a manifest; as any document, and its current version has to be listed."""
+        manifest = super().of_json(text, path)
         if manifest.current not in {one.number for one in manifest.versions}:
             raise InputError(f"{path}: its current version {manifest.current} is not listed")
         return manifest

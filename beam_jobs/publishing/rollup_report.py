@@ -6,19 +6,15 @@ Whoever shows partitions reads it, DAG files too: nothing heavy is imported here
 from __future__ import annotations
 
 import datetime
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
+from beam_jobs.documents import Document, Part
 from beam_jobs.engine.run_report import AggregateReport
-from beam_jobs.errors import InputError
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class RollupVersions(_Model):
+class RollupVersions(Part):
     """What computed the numbers."""
 
     tallyflow: str
@@ -26,7 +22,7 @@ class RollupVersions(_Model):
     python: str
 
 
-class Source(_Model):
+class Source(Part):
     """A published partition whose states were merged."""
 
     partition: str
@@ -34,8 +30,10 @@ class Source(_Model):
     rows: int = Field(description="Records that were aggregated.")
 
 
-class RollupReport(_Model):
+class RollupReport(Document):
     """From which partitions a week or month was computed, and what came out."""
+
+    kind = "report of a rollup"
 
     versions: RollupVersions
     run_id: str
@@ -52,26 +50,3 @@ class RollupReport(_Model):
         "joined with the one of its own partition."
     )
     aggregates: tuple[AggregateReport, ...]
-
-    def to_json(self) -> str:
-        """The report as a JSON document."""
-        return self.model_dump_json(indent=2) + "\n"
-
-    @classmethod
-    def of_json(cls, text: str | bytes, path: str) -> Self:
-        """Reads a report.
-
-        Args:
-            text: The JSON document.
-            path: Where it is from, for errors.
-
-        Raises:
-            InputError: It is none.
-        """
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "the document"
-            problem = f"{path}: is no report of a rollup: {where}: {first['msg']}"
-            raise InputError(problem) from error

@@ -117,6 +117,7 @@ def test_a_file_that_is_broken_leaves_what_is_published(week: Stack, tmp_path: P
     week.put("sales/date=2013-01-06/sales.csv", sales_of("2013-01-06") + "shop0,item,cheap\n")
     run = week.airflow.wait_for(week.airflow.trigger("sales_daily", {"date": "2013-01-06"}))
     assert run.state == "failed"
+    assert "sales.csv:62: price: 'cheap'" in week.airflow.task_log(run, "aggregate")
     kept = week.bucket.list_blobs(match_glob="results/sales/date=2013-01-06/runs/*/rejects.jsonl")
     (reject,) = (json.loads(blob.download_as_text()) for blob in kept)
     assert (reject["line"], reject["text"]) == (62, "shop0,item,cheap")
@@ -161,3 +162,35 @@ def test_a_dry_run_says_what_it_would_do_and_does_nothing(stack: Stack) -> None:
     assert run.state == "success"
     assert stack.airflow.tasks(run)["aggregate"] == "skipped"
     assert "SELECT count(*) AS returned" in stack.airflow.task_log(run, "aggregate")
+
+
+def test_a_partition_that_is_not_published_in_time_raises_an_alert(stack: Stack) -> None:
+    # The run that the schedule asks for, of the day before today, waits for its marker in vain.
+    for _ in stack.airflow.looks(180, lambda: stack.airflow.runs("returns_daily")):
+        log = stack.airflow.log("triggerer").read_text(errors="replace")
+        if "has not published its partition by 00:01 UTC" in log:
+            return
+
+
+def test_a_query_from_a_form_runs_over_files_of_its_pattern(week: Stack) -> None:
+    form = {
+        "pattern": "sales/date=2013-01-05/*.csv",
+        "query": "SELECT count(*) AS sales FROM input -- '; {{ 7 * 7 }} $(id)",
+        "output": "counts/sales.jsonl",
+    }
+    run = week.airflow.wait_for(week.airflow.trigger("aggregate_files", form))
+    assert run.state == "success", week.airflow.task_log(run, "aggregate")
+    text = week.bucket.blob("counts/sales.jsonl").download_as_text()
+    assert json.loads(text) == {"sales": sales_of("2013-01-09").count("\n") - 1}
+
+
+def test_a_query_from_a_form_reads_no_other_file(week: Stack) -> None:
+    form = {
+        "pattern": "sales/date=2013-01-05/*.csv",
+        "query": "SELECT count(*) FROM input, read_csv('/etc/passwd')",
+        "output": "counts/passwords.jsonl",
+    }
+    run = week.airflow.wait_for(week.airflow.trigger("aggregate_files", form))
+    assert run.state == "failed"
+    assert "read_csv" in week.airflow.task_log(run, "aggregate")
+    assert not week.bucket.blob("counts/passwords.jsonl").exists()

@@ -77,7 +77,7 @@ def test_a_manifest_without_its_current_version_is_refused_by_name() -> None:
 def test_what_is_no_manifest_is_refused_by_name(text: str) -> None:
     with pytest.raises(InputError, match="m.json: is no manifest of this version"):
         Manifest.of_json(text, "m.json")
-    with pytest.raises(InputError, match="m.json: does not say how a run began"):
+    with pytest.raises(InputError, match="m.json: is no beginning of a run"):
         Begun.of_json(text, "m.json")
 
 
