@@ -32,7 +32,7 @@ test: .venv/installed ## Check style and types and run all tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: .venv/installed ## Check all dataset files, queries included
 	@$(BIN)/python -m beam_jobs.check_datasets

@@ -49,7 +49,6 @@ def test_the_options_are_those_of_the_variables() -> None:
     }
     assert settings.dataflow_config("flights-2013-01-01") == {
         "job_name": "flights-2013-01-01",
-        "append_job_name": False,
         "project_id": "project-1",
         "location": "europe-west1",
     }
