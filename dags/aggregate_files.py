@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, get_args
+from collections.abc import Mapping
+from typing import Any, get_args
 
-from airflow.sdk import DAG, Param
+from airflow.sdk import Param
 
 from beam_jobs.formats.formats import FormatName
-from tallyflow import alerts
-from tallyflow.beam_job import BeamJobOperator
-from tallyflow.partitions import label
-from tallyflow.runs import MAX_ACTIVE_RUNS, refuse_unknown_fields
+from tallyflow.forms import form_dag
 from tallyflow.settings import Settings
-
-if TYPE_CHECKING:
-    import jinja2
-    from airflow.sdk import Context
 
 DOCUMENTATION = """\
 Runs one SQL query over the files that match a pattern. Trigger it and fill in the form; paths are
@@ -28,46 +21,20 @@ From a shell:
 `python -m beam_jobs.aggregate_files --input='data/flights/date=2013-01-*/*.csv' --query='SELECT …'`
 """
 
-settings = Settings.from_environ()
+
+def job_options(form: Mapping[str, Any]) -> dict[str, str]:
+    """The query, and the format if one was chosen."""
+    file_format = {} if form["format"] is None else {"format": form["format"]}
+    return {"query": form["query"], **file_format}
 
 
-def job_options(context: Context, jinja_env: jinja2.Environment) -> dict[str, object]:  # noqa: ARG001
-    """The job's options from the form.
-
-    A function and not templates: what the user typed reaches the job as it is, each as the value of
-    one ``--option=value``, and an option that was left empty is not passed at all.
-    """
-    form, run = context["params"], context["dag_run"]
-    options: dict[str, object] = {
-        "input": settings.locate(form["pattern"]),
-        "query": form["query"],
-        "labels": {"dag": label(run.dag_id), "run": label(run.run_id)},
-    }
-    if form["format"] is not None:
-        options["format"] = form["format"]
-    if form["output"] is not None:
-        options["output"] = settings.locate_output(form["output"])
-    return options
-
-
-with DAG(
-    dag_id="aggregate_files",
+form_dag(
+    "aggregate_files",
+    "aggregate",
+    Settings.from_environ(),
     description="Runs a SQL query over the files of your choice",
-    doc_md=DOCUMENTATION,
-    schedule=None,
-    max_active_runs=MAX_ACTIVE_RUNS,
-    tags=["aggregate", "on-demand"],
-    default_args={"owner": "data-platform", "retries": 1},
-    on_failure_callback=alerts.run_failed,
-    params={
-        "pattern": Param(
-            "flights/date=2013-01-01/*.csv",
-            type="string",
-            pattern=r"\S",
-            title="Files",
-            description_md="Which files: a pattern with `*`, below the storage root, or a "
-            "`gs://` URL.",
-        ),
+    documentation=DOCUMENTATION,
+    fields={
         "query": Param(
             "SELECT origin, count(*) AS flights, avg(dep_delay) AS delay\nFROM input\n"
             "GROUP BY origin\nORDER BY origin",
@@ -85,28 +52,6 @@ with DAG(
             title="Format",
             description_md="Of the files. Empty: the ending of their names says it.",
         ),
-        "output": Param(
-            None,
-            # A job on Dataflow cannot print: there the field has to be filled in.
-            type=["null", "string"] if settings.runner == "DirectRunner" else "string",
-            pattern=r"^(gs://[^/]+/|(?!.*://)).*[^/]\.(csv|jsonl|parquet)$",
-            title="Output file",
-            description_md="Where the result goes: a path as above that ends in `.csv`, `.jsonl` "
-            "or `.parquet`. Empty (not on Dataflow): a table in the task's log.",
-        ),
     },
-) as dag:
-    BeamJobOperator(
-        task_id="aggregate",
-        pre_execute=refuse_unknown_fields,
-        pool=settings.pool,
-        runner=settings.runner,
-        py_interpreter=sys.executable,
-        py_options=["-m"],
-        py_file="beam_jobs.aggregate_files",
-        default_pipeline_options=settings.default_pipeline_options(),
-        pipeline_options=job_options,
-        dataflow_config=settings.dataflow_config(
-            "aggregate-files-{{ dag_run.run_after.strftime('%Y%m%d-%H%M%S') }}"
-        ),
-    )
+    options=job_options,
+)

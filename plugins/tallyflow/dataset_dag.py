@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,8 @@ from pendulum import timezone
 from beam_jobs.datasets.dataset_fields import DATE_PLACEHOLDER, HOUR_PLACEHOLDER
 from beam_jobs.datasets.dataset_model import Dataset
 from tallyflow import alerts, partition_tasks
-from tallyflow.beam_job import JOB_TRY, BeamJobOperator
+from tallyflow.beam_job import JOB_TRY
+from tallyflow.job_task import job_task
 from tallyflow.partitions import label, partition_of
 from tallyflow.ready_by import ReadyBy
 from tallyflow.runs import MAX_ACTIVE_RUNS
@@ -30,7 +30,6 @@ from tallyflow.settings import Settings
 from tallyflow.wait_for_files import WaitForFiles
 
 if TYPE_CHECKING:
-    import jinja2
     from airflow.sdk import Context
     from airflow.sdk.definitions.mappedoperator import MappedOperator
 
@@ -171,8 +170,7 @@ def _template(path: str) -> str:
 
 
 def _aggregate(dataset: Dataset, path: Path, settings: Settings) -> BaseOperator:
-    def job_options(context: Context, jinja_env: jinja2.Environment) -> dict[str, Any]:  # noqa: ARG001
-        """A function and not templates: what the form says reaches the job as it is."""
+    def job_options(context: Context) -> dict[str, Any]:
         params, run = context["params"], context["dag_run"]
         partition = partition_of(dataset, run, params)
         attempt = partition_tasks.attempt_id(run.run_id, context["ti"].try_number)
@@ -192,22 +190,16 @@ def _aggregate(dataset: Dataset, path: Path, settings: Settings) -> BaseOperator
             },
         }
 
-    return BeamJobOperator(
-        task_id="aggregate",
-        doc_md=f"Runs `python -m beam_jobs.aggregate_files --dataset={path.name} --date=…`",
+    return job_task(
+        "aggregate",
+        "aggregate_files",
+        settings,
+        job_name=f"{dataset.name}-{{{{ partition(dag_run, params) | lower }}}}",
+        options=job_options,
         pre_execute=functools.partial(
             partition_tasks.begin_aggregate, path=path, settings=settings
         ),
-        pool=settings.pool,
-        runner=settings.runner,
-        py_interpreter=sys.executable,
-        py_options=["-m"],
-        py_file="beam_jobs.aggregate_files",
-        default_pipeline_options=settings.default_pipeline_options(),
-        pipeline_options=job_options,
-        dataflow_config=settings.dataflow_config(
-            f"{dataset.name}-{{{{ partition(dag_run, params) | lower }}}}"
-        ),
+        doc_md=f"Runs `python -m beam_jobs.aggregate_files --dataset={path.name} --date=…`",
     )
 
 
