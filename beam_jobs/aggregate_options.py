@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -64,14 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="write the results into the run's folder, but do not audit and publish them; "
         "beam_jobs.partitions does",
     )
-    dataset.add_argument(
-        "--storage",
-        type=options.path,
-        metavar="ROOT",
-        default=os.environ.get("TALLYFLOW_STORAGE") or "data",
-        help="folder or gs:// URL that holds the files and the results of all datasets "
-        "(default: $TALLYFLOW_STORAGE, or data)",
-    )
+    options.add_storage(dataset)
     _add_report_options(parser)
     add_format_options(parser)
     return parser

@@ -15,6 +15,7 @@ import re
 import secrets
 import shutil
 import stat
+import tempfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -253,6 +254,31 @@ def write_file(local: str, destination: str) -> None:
                 shutil.copyfileobj(source, target, _COPY_BUFFER_BYTES)
         else:
             _replace(Path(local), Path(destination))
+
+
+def write_text(text: str, destination: str) -> None:
+    """Put a text at its destination as `write_file` does, which see."""
+    with tempfile.TemporaryDirectory(prefix="tallyflow-") as scratch:
+        local = Path(scratch, "text")
+        local.write_text(text, encoding="utf-8")
+        write_file(str(local), destination)
+
+
+def local_copy(path: str, copy: str) -> str:
+    """Return a local path with what is at a path: itself, or of a URL a copy.
+
+    Args:
+        path: Of a file that is not compressed.
+        copy: Where the copy goes.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    if not is_remote(path):
+        return path
+    with open_input(InputFile(path, 0)) as source, Path(copy).open("wb") as target:
+        shutil.copyfileobj(source, target, _COPY_BUFFER_BYTES)
+    return copy
 
 
 def _replace(local: Path, destination: Path) -> None:

@@ -93,6 +93,18 @@ def path(text: str) -> str:
     return text if is_remote(text) else str(Path(text).expanduser()) if text[0] == "~" else text
 
 
+def add_storage(parser: argparse._ActionsContainer) -> None:
+    """Add the option ``--storage``."""
+    parser.add_argument(
+        "--storage",
+        type=path,
+        metavar="ROOT",
+        default=os.environ.get("TALLYFLOW_STORAGE") or "data",
+        help="folder or gs:// URL that holds the files and the results of all datasets "
+        "(default: $TALLYFLOW_STORAGE, or data)",
+    )
+
+
 def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> Arguments:
     """Parse a command line; an option that is neither the job's nor Beam's ends the process.
 

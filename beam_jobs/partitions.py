@@ -14,9 +14,13 @@ from pathlib import Path
 from beam_jobs import options
 from beam_jobs.datasets.partition import Partition
 from beam_jobs.errors import UsageError
-from beam_jobs.formats.reading_options import (
+from beam_jobs.publishing.conditional_files import open_store
+from beam_jobs.publishing.manifest import Manifest
+from beam_jobs.publishing.partition_folder import RUNS, PartitionFolder, run_id_of
+from beam_jobs.publishing.partition_store import discard, restore
+from beam_jobs.publishing.published import published_manifests
+from beam_jobs.publishing.reading_options import (
     add_period,
-    add_storage,
     dataset_names,
     grain_of,
     none_published,
@@ -24,11 +28,6 @@ from beam_jobs.formats.reading_options import (
     print_columns,
     unknown_dataset,
 )
-from beam_jobs.publishing.conditional_files import open_store
-from beam_jobs.publishing.manifest import Manifest
-from beam_jobs.publishing.partition_folder import RUNS, PartitionFolder, run_id_of
-from beam_jobs.publishing.partition_store import discard, restore
-from beam_jobs.publishing.published import published_manifests
 
 _LOG = logging.getLogger(__name__)
 
@@ -103,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(discarding)
     add_period(discarding)
     for command in (listing, restoring, publishing, discarding):
-        add_storage(command)
+        options.add_storage(command)
     return parser
 
 

@@ -29,8 +29,7 @@ from beam_jobs.engine.run_report import AggregateReport
 from beam_jobs.engine.states_files import fingerprint
 from beam_jobs.engine.states_files import paths as states_paths
 from beam_jobs.errors import TallyflowError
-from beam_jobs.files import join_path, write_file
-from beam_jobs.formats.reading_options import add_storage
+from beam_jobs.files import join_path, write_file, write_text
 from beam_jobs.publishing.describe_rollup import describe
 from beam_jobs.publishing.manifest import Contents, PublishedAggregate, Version
 from beam_jobs.publishing.partition_folder import RUNS, check_run_id, new_run_id, run_id_of
@@ -108,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         help="which: 2013-01-07, the Monday of the week, or 2013-01, the month",
     )
-    add_storage(parser)
+    options.add_storage(parser)
     parser.add_argument("--run_id", metavar="NAME", help="a name for this run (default: a new one)")
     parser.add_argument(
         "--describe",
@@ -146,7 +145,7 @@ def roll_up(dataset: Dataset, storage: str, period: Partition, run_id: str) -> R
     with _run_of(work, run_id):
         aggregates = {name: _compute(work, name, run_id) for name in work.plans}
         report = _report(work, run_id, started, aggregates)
-        _write(report.to_json(), join_path(work.folder.run(run_id), REPORT))
+        write_text(report.to_json(), join_path(work.folder.run(run_id), REPORT))
         contents = _contents(work, run_id, report)
         version = publish(work.folder, run_id, dataset.keep_versions, contents)
     _LOG.info(
@@ -261,13 +260,6 @@ def _contents(work: Rollup, run_id: str, report: RollupReport) -> Contents:
         report=f"{RUNS}/{run_id}/{REPORT}",
         sources=work.sources,
     )
-
-
-def _write(text: str, path: str) -> None:
-    with tempfile.TemporaryDirectory(prefix="tallyflow-") as scratch:
-        local = Path(scratch) / "report.json"
-        local.write_text(text, encoding="utf-8")
-        write_file(str(local), path)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ It follows the manifests: what it shows is one complete version of each partitio
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import logging
 import sys
@@ -19,19 +20,9 @@ from pathlib import Path
 from beam_jobs import options
 from beam_jobs.datasets.partition import Partition
 from beam_jobs.engine.results import check_result_ending, write_result
+from beam_jobs.engine.run_report import RunReport, Usage
 from beam_jobs.errors import InputError, UsageError
 from beam_jobs.files import join_path, write_file
-from beam_jobs.formats.reading_options import (
-    add_period,
-    add_storage,
-    dataset_names,
-    grain_of,
-    nearest,
-    none_published,
-    parse_partition,
-    print_columns,
-    unknown_dataset,
-)
 from beam_jobs.publishing.manifest import Version
 from beam_jobs.publishing.partition_folder import PartitionFolder
 from beam_jobs.publishing.published import published_manifests, published_partitions
@@ -41,6 +32,17 @@ from beam_jobs.publishing.published_results import (
     print_result,
     result_view,
 )
+from beam_jobs.publishing.reading_options import (
+    add_period,
+    dataset_names,
+    grain_of,
+    nearest,
+    none_published,
+    parse_partition,
+    print_columns,
+    unknown_dataset,
+)
+from beam_jobs.publishing.stored_documents import find_document
 
 _LOG = logging.getLogger(__name__)
 
@@ -125,7 +127,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         metavar="PATH",
         help="write the rows to this .csv, .jsonl or .parquet file, in place of printing a table",
     )
-    add_storage(parser)
+    options.add_storage(parser)
     job = parser.parse_args(argv)
     if job.date and (job.first or job.last):
         parser.error("--date is one partition, --from and --to are several; give one or the others")
@@ -170,7 +172,7 @@ def between(first: Partition, last: Partition) -> list[Partition]:
 
 
 def _list_aggregates(found: Sequence[tuple[PartitionFolder, Version]]) -> None:
-    """Print what there is to show, of the newest partition."""
+    """Print what there is to show, of the newest partition, and what that cost."""
     for folder, version in found[-1:]:
         rows = [
             (name, f"{aggregate.rows:,}", join_path(folder.path, aggregate.result))
@@ -178,6 +180,16 @@ def _list_aggregates(found: Sequence[tuple[PartitionFolder, Version]]) -> None:
         ]
         sys.stdout.write(f"{folder}, version {version.number}\n")
         print_columns([("aggregate", "rows", "file"), *rows], right=("rows",))
+        if usage := _usage(folder, version):
+            sys.stdout.write(f"used on Dataflow: {usage}\n")
+
+
+def _usage(folder: PartitionFolder, version: Version) -> Usage | None:
+    """What the job of a version used; None for a rollup, whose report is of another kind."""
+    with contextlib.suppress(InputError):  # It is said in passing.
+        report = find_document(RunReport, folder.path, version.report)
+        return report.usage if report else None
+    return None
 
 
 def _warn_of_changed_queries(results: Sequence[PublishedResult]) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime
 import logging
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,12 +22,13 @@ from beam_jobs.datasets.partition import Partition
 from beam_jobs.engine.run_report import RunReport
 from beam_jobs.engine.session import open_session, quote_name
 from beam_jobs.errors import InputError, QueryError, TallyflowError, UsageError
-from beam_jobs.files import InputFile, is_remote, join_path, open_input
+from beam_jobs.files import join_path, local_copy
 from beam_jobs.publishing.conditional_files import open_store
 from beam_jobs.publishing.partition_folder import PartitionFolder
-from beam_jobs.publishing.partition_store import AUDIT, REPORT
+from beam_jobs.publishing.partition_store import AUDIT, report_of
 from beam_jobs.publishing.published import published, published_partitions
 from beam_jobs.publishing.published_results import table_function
+from beam_jobs.publishing.stored_documents import read_document
 from beam_jobs.sql.syntax import duckdb_error
 
 _LOG = logging.getLogger(__name__)
@@ -79,9 +79,7 @@ def audit(dataset: Dataset, storage: str, partition: Partition, run_id: str) -> 
     conditions = _conditions(dataset)
     folder = PartitionFolder(storage, dataset.name, partition)
     run = folder.run(run_id)
-    report = _read_report(run, REPORT, "the run is not complete: run it again")
-    if report.problem:
-        raise InputError(f"{folder}: run {run_id} failed: {report.problem}")
+    report = report_of(folder, run_id)
     metrics = [metric for condition in conditions.values() for metric in condition.metrics]
     earlier = _history(folder, max([1, *(metric.partitions for metric in metrics)]))
     found = AuditReport(
@@ -112,14 +110,6 @@ def _conditions(dataset: Dataset) -> dict[str, Condition]:
     return found
 
 
-def _read_report(folder: str, name: str, remedy: str) -> RunReport:
-    stored = open_store(folder).read(name)
-    path = join_path(folder, name)
-    if stored is None:
-        raise InputError(f"{path}: there is no such report; {remedy}")
-    return RunReport.of_json(stored.data, path)
-
-
 def _history(folder: PartitionFolder, most: int) -> list[Earlier]:
     """Return the last published partitions before one, the newest first."""
     before = folder.partition.previous
@@ -131,8 +121,7 @@ def _history(folder: PartitionFolder, most: int) -> list[Earlier]:
     earlier = []
     for one, version in reversed(versions):
         path = PartitionFolder(folder.storage, folder.dataset, one).path
-        remedy = "if it was published again meanwhile, audit again"
-        earlier.append(Earlier(one.key, _read_report(path, version.report, remedy)))
+        earlier.append(Earlier(one.key, read_document(RunReport, path, version.report)))
     return earlier
 
 
@@ -146,23 +135,16 @@ def _evaluated(
     names = {name for condition in conditions.values() for name in condition.results}
     with tempfile.TemporaryDirectory(prefix="tallyflow-") as scratch:
         paths = {name: join_path(run, f"{name}.{dataset.output_format}") for name in sorted(names)}
-        local = {name: _local(path, scratch) for name, path in paths.items()}
+        local = {
+            name: local_copy(path, join_path(scratch, Path(path).name))
+            for name, path in paths.items()
+        }
         with open_session(scratch, list(local.values())) as session:
             for name, path in paths.items():
                 _load(session, name, path, local[name], report)
             evaluator = Evaluator(session, report, earlier)
             for name, condition in conditions.items():
                 yield evaluator.result(name, dataset.checks[name], condition)
-
-
-def _local(path: str, scratch: str) -> str:
-    """Return a local path of a result: its own, or that of a copy."""
-    if not is_remote(path):
-        return path
-    local = Path(scratch, path.rpartition("/")[2])
-    with open_input(InputFile(path, 0)) as source, local.open("wb") as target:
-        shutil.copyfileobj(source, target)
-    return str(local)
 
 
 def _load(

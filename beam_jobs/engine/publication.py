@@ -30,7 +30,7 @@ from beam_jobs.engine.run_report import (
 )
 from beam_jobs.engine.states_files import fingerprint, write_states
 from beam_jobs.errors import InputError, TallyflowError
-from beam_jobs.files import delete_file, move_file, write_file
+from beam_jobs.files import delete_file, move_file, write_file, write_text
 from beam_jobs.sql import Plan
 from beam_jobs.sql.functions import APPROXIMATE
 
@@ -176,7 +176,7 @@ class Publication:
                     if file.staged != file.path:
                         move_file(file.staged, file.path)
         if self.report_path is not None:
-            _write(self._report(rows, profile, findings, problem).to_json(), self.report_path)
+            write_text(self._report(rows, profile, findings, problem).to_json(), self.report_path)
         if problem is not None:
             raise InputError(problem)
         return [target.result.path for target in self.targets]
@@ -285,10 +285,3 @@ def _write_rejects(findings: Findings, path: str) -> None:
         local = str(Path(scratch) / "rejects.jsonl")
         write_rejects(findings.rejects, local)
         write_file(local, path)
-
-
-def _write(text: str, path: str) -> None:
-    with tempfile.TemporaryDirectory(prefix="tallyflow-") as scratch:
-        local = Path(scratch) / "file"
-        local.write_text(text, encoding="utf-8")
-        write_file(str(local), path)

@@ -23,6 +23,7 @@ from beam_jobs.publishing.partition_store import (
     discard,
     publish,
 )
+from beam_jobs.publishing.stored_documents import read_document
 
 _LOG = logging.getLogger(__name__)
 
@@ -127,12 +128,8 @@ class DatasetRun:
         if found is None:
             return None
         version = found.manifest.version
-        path = join_path(self.folder.path, version.report)
         try:
-            stored = open_store(self.folder.path).read(version.report)
-            if stored is None:
-                raise InputError(f"{path}: is not there")  # noqa: TRY301
-            before = RunReport.of_json(stored.data, path)
+            before = read_document(RunReport, self.folder.path, version.report)
         except InputError as error:
             _LOG.warning("files that came late or changed are not reported: %s", error)
             return None

@@ -17,6 +17,7 @@ from beam_jobs.publishing import manifest as manifests
 from beam_jobs.publishing.conditional_files import ChangedMeanwhileError, Store, open_store
 from beam_jobs.publishing.manifest import Begun, Contents, Manifest, PublishedAggregate, Version
 from beam_jobs.publishing.partition_folder import RUNS, Found, PartitionFolder, read_manifest
+from beam_jobs.publishing.stored_documents import find_document
 
 REPORT = "report.json"
 REJECTS = "rejects.jsonl"
@@ -81,7 +82,7 @@ def publish(
         found = read_manifest(folder)
         version = found and found.manifest.of_run(run_id)
         if found and version:
-            _sweep(store, found.manifest)
+            _sweep(folder, found.manifest)
             return version
         check_base(folder, run_id, found)
         version = _next_version(store, folder, run_id, found, contents)
@@ -92,7 +93,7 @@ def publish(
             )
         except ChangedMeanwhileError:
             continue
-        _sweep(store, manifest)
+        _sweep(folder, manifest)
         return version
 
 
@@ -107,7 +108,7 @@ def check_base(folder: PartitionFolder, run_id: str, found: Found | None) -> Non
     Raises:
         RefusedError: Another run was published since this one began; or there is no such run.
     """
-    begun = _begun(open_store(folder.path), run_id)
+    begun = _begun(folder, run_id)
     newest = found.manifest.newest if found else 0
     published = "and its manifest deleted"
     if found:
@@ -128,10 +129,8 @@ def check_base(folder: PartitionFolder, run_id: str, found: Found | None) -> Non
         )
 
 
-def _begun(store: Store, run_id: str) -> Begun | None:
-    path = f"{RUNS}/{run_id}/{_BEGUN}"
-    stored = store.read(path)
-    return Begun.of_json(stored.data, path) if stored else None
+def _begun(folder: PartitionFolder, run_id: str) -> Begun | None:
+    return find_document(Begun, folder.path, f"{RUNS}/{run_id}/{_BEGUN}")
 
 
 def _next_version(
@@ -142,8 +141,8 @@ def _next_version(
     contents: Contents | None,
 ) -> Version:
     """Return the version that a run is to become; all its files are there."""
-    _check_audit(store, folder, run_id)
-    contents = contents or _reported(store, folder, run_id)
+    _check_audit(folder, run_id)
+    contents = contents or _reported(folder, run_id)
     there = set(store.find(f"{RUNS}/{run_id}"))
     missing = [path for path in contents.files if path not in there]
     if missing:
@@ -159,15 +158,15 @@ def _next_version(
     )
 
 
-def _check_audit(store: Store, folder: PartitionFolder, run_id: str) -> None:
+def _check_audit(folder: PartitionFolder, run_id: str) -> None:
     """Refuse a run that was audited and found wrong: nobody publishes it by mistake.
 
     Raises:
         InputError: Its audit says so, or cannot be read.
     """
     path = f"{RUNS}/{run_id}/{AUDIT}"
-    stored = store.read(path)
-    if stored and not AuditReport.of_json(stored.data, join_path(folder.path, path)).passed:
+    report = find_document(AuditReport, folder.path, path)
+    if report and not report.passed:
         raise InputError(
             f"{folder}: run {run_id} failed its audit, as {join_path(folder.path, path)} says; "
             "nothing was published: change the checks and audit it again, or discard it"
@@ -187,15 +186,23 @@ def _with(
     )
 
 
-def _reported(store: Store, folder: PartitionFolder, run_id: str) -> Contents:
-    """Return what the report of a run says that there is to publish."""
-    path = f"{RUNS}/{run_id}/{REPORT}"
-    stored = store.read(path)
-    if stored is None:
+def report_of(folder: PartitionFolder, run_id: str) -> RunReport:
+    """Return the report of a run that is complete.
+
+    Raises:
+        InputError: The run was refused, or has not ended.
+    """
+    report = find_document(RunReport, folder.path, f"{RUNS}/{run_id}/{REPORT}")
+    if report is None:
         raise InputError(f"{folder}: run {run_id} has no report: it is not complete; run it again")
-    report = RunReport.of_json(stored.data, join_path(folder.path, path))
     if report.problem:
         raise InputError(f"{folder}: run {run_id} failed: {report.problem}")
+    return report
+
+
+def _reported(folder: PartitionFolder, run_id: str) -> Contents:
+    """Return what the report of a run says that there is to publish."""
+    report = report_of(folder, run_id)
     return Contents(
         rows=report.rows,
         aggregates={
@@ -207,7 +214,7 @@ def _reported(store: Store, folder: PartitionFolder, run_id: str) -> Contents:
             )
             for one in report.aggregates
         },
-        report=path,
+        report=f"{RUNS}/{run_id}/{REPORT}",
     )
 
 
@@ -217,8 +224,9 @@ def _relative(path: str, run_id: str) -> str:
     return mark + path.rpartition(mark)[2]
 
 
-def _sweep(store: Store, manifest: Manifest) -> None:
+def _sweep(folder: PartitionFolder, manifest: Manifest) -> None:
     """Delete the folders of runs that are not published any more, or never will be."""
+    store = open_store(folder.path)
     runs: dict[str, set[str]] = {}
     for path in store.find(RUNS):
         _, run_id, name = path.split("/", 2)
@@ -228,7 +236,7 @@ def _sweep(store: Store, manifest: Manifest) -> None:
         # A run that has not ended may still write: it is discarded by whoever started it.
         if run_id in kept or (_BEGUN in names and REPORT not in names):
             continue
-        begun = _begun(store, run_id)
+        begun = _begun(folder, run_id)
         if begun is None or begun.base < manifest.newest:
             _delete(store, run_id)
 

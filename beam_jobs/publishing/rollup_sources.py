@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import repeat
 
 from beam_jobs.datasets.dataset_model import Dataset
 from beam_jobs.datasets.partition import Partition
 from beam_jobs.engine.run_report import RunReport
 from beam_jobs.engine.states_files import fingerprint
 from beam_jobs.errors import InputError
-from beam_jobs.files import InputFile, is_remote, join_path, open_input
-from beam_jobs.publishing.conditional_files import open_store
+from beam_jobs.files import join_path, local_copy
 from beam_jobs.publishing.manifest import Version
 from beam_jobs.publishing.partition_folder import PartitionFolder, read_manifest
 from beam_jobs.publishing.published import published
 from beam_jobs.publishing.rollups import LookupColumns, Part, parts_of, plan_rollup
+from beam_jobs.publishing.stored_documents import read_document
 from beam_jobs.sql import Plan, parse_query
 
 # Of requests to Cloud Storage; its client keeps ten connections.
@@ -101,22 +100,12 @@ def read_parts(dataset: Dataset, storage: str, partitions: Sequence[Partition]) 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         folders = [PartitionFolder(storage, dataset.name, partition).path for partition, _ in found]
         versions = [version for _, version in found]
-        reports = pool.map(_read_report, folders, versions)
+        names = [version.report for version in versions]
+        reports = pool.map(read_document, repeat(RunReport), folders, names)
         return [
             Part(partition, folder, version, report)
             for (partition, version), folder, report in zip(found, folders, reports, strict=True)
         ]
-
-
-def _read_report(folder: str, version: Version) -> RunReport:
-    path = join_path(folder, version.report)
-    stored = open_store(folder).read(version.report)
-    if stored is None:
-        raise InputError(
-            f"{path}: is not there, and the manifest names it: was it deleted, or the partition "
-            "published several times just now? Run this again, or compute the partition again"
-        )
-    return RunReport.of_json(stored.data, path)
 
 
 def local_files(name: str, parts: Sequence[Part], relations: int, scratch: str) -> list[list[str]]:
@@ -144,16 +133,8 @@ def local_files(name: str, parts: Sequence[Part], relations: int, scratch: str) 
             for relation, path in enumerate(paths)
         ]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        found = list(pool.map(_local_file, *zip(*wanted, strict=True)))
+        found = list(pool.map(local_copy, *zip(*wanted, strict=True)))
     return [found[relation::relations] for relation in range(relations)]
-
-
-def _local_file(path: str, copy: str) -> str:
-    if not is_remote(path):
-        return path
-    with open_input(InputFile(path, 0)) as source, Path(copy).open("wb") as target:
-        shutil.copyfileobj(source, target)
-    return copy
 
 
 def lookup_columns(dataset: Dataset, storage: str) -> LookupColumns:

@@ -515,7 +515,7 @@ def test_a_run_that_was_refused_or_is_not_complete_is_refused(tmp_path: Path) ->
     with pytest.raises(InputError, match="run run failed: 3 rejects, 0 are allowed"):
         storage.audit("2013-01-10")
     begin(storage.folder("2013-01-11"), "run")
-    with pytest.raises(InputError, match="report.json: there is no such report; the run is not"):
+    with pytest.raises(InputError, match="run run has no report: it is not complete"):
         storage.audit("2013-01-11")
 
 

@@ -18,7 +18,6 @@ from beam_jobs.datasets.dataset_model import Dataset
 from beam_jobs.datasets.partition import Partition
 from beam_jobs.engine.run_report import LookupRead
 from beam_jobs.errors import TallyflowError, UsageError
-from beam_jobs.publishing import rollup_sources
 from beam_jobs.publishing.partition_folder import PartitionFolder, read_manifest
 from beam_jobs.publishing.partition_store import RefusedError, restore
 from beam_jobs.publishing.rollup_report import RollupReport
@@ -469,15 +468,6 @@ def test_states_that_are_gone_are_named(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(TallyflowError, match=f"aggregate by_k: {path}: cannot be read"):
         roll_up(STATIONS, str(tmp_path), WEEK, "one")
-
-
-def test_states_in_cloud_storage_are_copied_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rows = publish_all(tmp_path, WEEK)
-    monkeypatch.setattr(rollup_sources, "is_remote", lambda _: True)
-    roll_up(STATIONS, str(tmp_path), WEEK, "one")
-    assert result(tmp_path, WEEK, "in_order") == expected(IN_ORDER, rows)
 
 
 # -- lookup tables -------------------------------------------------------------------------------

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import os
 import sys
 from collections.abc import Collection, Iterable, Sequence
 
-from beam_jobs import options
 from beam_jobs.datasets.partition import Grain, Partition
 from beam_jobs.errors import InputError, UsageError
 from beam_jobs.files import join_path
@@ -16,18 +14,6 @@ from beam_jobs.publishing import manifest as manifests
 from beam_jobs.publishing.conditional_files import open_store
 from beam_jobs.publishing.partition_folder import RESULTS
 from beam_jobs.publishing.published import published_partitions
-
-
-def add_storage(parser: argparse.ArgumentParser) -> None:
-    """Add the option --storage."""
-    parser.add_argument(
-        "--storage",
-        type=options.path,
-        metavar="ROOT",
-        default=os.environ.get("TALLYFLOW_STORAGE") or "data",
-        help="folder or gs:// URL that holds the files and the results of all datasets "
-        "(default: $TALLYFLOW_STORAGE, or data)",
-    )
 
 
 def add_period(parser: argparse.ArgumentParser) -> None:
