@@ -81,6 +81,24 @@ def in_processes(work: Callable[[int], int], count: int) -> list[int]:
     return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
 
 
+def at_each_line(see: Callable[[], object], work: Callable[[], object]) -> None:
+    """Do something, and call a function before each of its lines that is ours."""
+
+    def trace(frame: FrameType, event: str, _: object) -> object:
+        if not frame.f_code.co_filename.startswith(OURS):
+            return None
+        if event == "line":
+            see()
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)  # type: ignore[arg-type]
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+
+
 def killed_at_line(number: int, work: Callable[[], object]) -> bool:
     """Do something in a process that kills itself at its n-th line of ours.
 
@@ -91,20 +109,14 @@ def killed_at_line(number: int, work: Callable[[], object]) -> bool:
     if not child:
         left = number
 
-        def trace(frame: FrameType, event: str, _: object) -> object:
+        def kill() -> None:
             nonlocal left
-            if not frame.f_code.co_filename.startswith(OURS):
-                return None
-            if event == "line":
-                left -= 1
-                if not left:
-                    os.kill(os.getpid(), signal.SIGKILL)
-            return trace
+            left -= 1
+            if not left:
+                os.kill(os.getpid(), signal.SIGKILL)
 
         try:
-            sys.settrace(trace)  # type: ignore[arg-type]
-            work()
-            sys.settrace(None)
+            at_each_line(kill, work)
             os._exit(0)
         finally:
             os._exit(1)
