@@ -85,7 +85,12 @@ def publish(
             _sweep(folder, found.manifest)
             return version
         check_base(folder, run_id, found)
-        version = _next_version(store, folder, run_id, found, contents)
+        try:
+            version = _next_version(store, folder, run_id, found, contents)
+        except InputError:
+            # Who was published meanwhile has swept up this run's files: say that, then.
+            check_base(folder, run_id, read_manifest(folder))
+            raise
         manifest = _with(folder, found, version, keep_versions)
         try:
             store.replace(
