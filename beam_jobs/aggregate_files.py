@@ -19,6 +19,7 @@ from beam_jobs import options
 from beam_jobs.aggregate_options import parse_args
 from beam_jobs.datasets.dataset import load_dataset
 from beam_jobs.datasets.partition import Partition
+from beam_jobs.datasets.staged_dataset import fetch_dataset
 from beam_jobs.engine.describe import describe
 from beam_jobs.engine.results import print_profile, print_table
 from beam_jobs.engine.run import Run, run
@@ -110,7 +111,8 @@ def _query_task(job: argparse.Namespace) -> Task:
 
 
 def _dataset_run(job: argparse.Namespace) -> DatasetRun:
-    dataset = load_dataset(job.dataset)
+    with tempfile.TemporaryDirectory(prefix="tallyflow-") as folder:
+        dataset = load_dataset(fetch_dataset(job.dataset, folder))
     partition = Partition.parse(job.date, dataset.grain)
     return DatasetRun(
         dataset,

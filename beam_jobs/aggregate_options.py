@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from beam_jobs import options
 from beam_jobs.datasets.dataset_fields import check_lookup_name
@@ -46,7 +45,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_query_options(parser)
     dataset = parser.add_argument_group("a dataset")
-    dataset.add_argument("--dataset", metavar="FILE", type=Path, help="the dataset's YAML file")
+    dataset.add_argument(
+        "--dataset",
+        metavar="FILE",
+        type=options.path,
+        help="the dataset's YAML file: a path or gs:// URL",
+    )
     dataset.add_argument(
         "--date", metavar="KEY", help="the partition: 2013-01-31, or 2013-01-31T05 if it is an hour"
     )
@@ -57,9 +61,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="a name of this run that no other run of the partition has, which names its folder, "
         "too (default: a new one)",
     )
-    dataset.add_argument(
+    options.add_flag(
+        dataset,
         "--stage_only",
-        action="store_true",
         help="write the results into the run's folder, but do not audit and publish them; "
         "beam_jobs.partitions does",
     )
@@ -111,14 +115,14 @@ def _add_query_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_report_options(parser: argparse.ArgumentParser) -> None:
     report = parser.add_argument_group("what is in the files, and what was done")
-    report.add_argument(
+    options.add_flag(
+        report,
         "--describe",
-        action="store_true",
         help="print the files, their columns and the plan of each query, and do not run",
     )
-    report.add_argument(
+    options.add_flag(
+        report,
         "--profile",
-        action="store_true",
         help="print a profile of all columns, too: nulls, distinct values, range, mean, "
         "quantiles, frequent values; computed in the same read",
     )
@@ -161,6 +165,11 @@ def parse_args(argv: Sequence[str]) -> options.Arguments:
     if job.dataset is None:
         _check_query(parser, job)
         return arguments
+    if options.is_template(arguments) and not job.stage_only:
+        parser.error(
+            "--dataset needs --stage_only in a flex template, whose job nobody waits for here; "
+            "beam_jobs.partitions publishes its results"
+        )
     if job.date is None:
         parser.error("--dataset needs --date, the partition to compute")
     of_dataset = ("query", "lookup", "format", *OPTION_FORMATS, "max_rejects", "on_drift")

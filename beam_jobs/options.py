@@ -61,12 +61,19 @@ def job_parser(module: str, description: str, epilog: str) -> argparse.ArgumentP
         metavar="N",
         help="how many malformed records are set aside before the job fails (default: 0)",
     )
-    bad_input.add_argument(
+    add_flag(
+        bad_input,
         "--allow_empty",
-        action="store_true",
         help="where no file matches, give an empty result instead of an error",
     )
     return parser
+
+
+def add_flag(group: argparse._ArgumentGroup, name: str, help: str) -> None:  # noqa: A002
+    """Add an option that is given or not; a flex template gives it as ``--option=true``."""
+    group.add_argument(
+        name, type=truth, nargs="?", const=True, default=False, metavar="true|false", help=help
+    )
 
 
 _EXIT_STATUS = """
@@ -82,6 +89,13 @@ def natural_number(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and int(text) <= _LARGEST):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to {_LARGEST}")
     return int(text)
+
+
+def truth(text: str) -> bool:
+    """Return a truth value, for argparse."""
+    if text not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return text == "true"
 
 
 def path(text: str) -> str:
@@ -115,6 +129,11 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> Arguments:
     if beam:
         _check_beam_options(parser, beam)
     return Arguments(job, tuple(beam))
+
+
+def is_template(arguments: Arguments) -> bool:
+    """Whether this is the launcher of a flex template: it describes the job, and ends."""
+    return any(option.startswith("--template_location") for option in arguments.beam)
 
 
 def _check_beam_options(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> None:

@@ -34,7 +34,15 @@ from beam_jobs.datasets.dataset_fields import (
     read_date,
     read_encoding,
 )
-from beam_jobs.datasets.dataset_parts import Aggregate, BigQueryLoad, Check, Name, Text, Wait
+from beam_jobs.datasets.dataset_parts import (
+    Aggregate,
+    BigQueryLoad,
+    Check,
+    DataflowOverrides,
+    Name,
+    Text,
+    Wait,
+)
 from beam_jobs.datasets.partition import Grain, Partition
 from beam_jobs.datasets.partition_paths import path_columns
 from beam_jobs.datasets.schedule import SCHEDULE_PRESETS, check_schedule, is_hourly, is_on_every_day
@@ -238,6 +246,12 @@ class Dataset(BaseModel):
         default=None,
         description="Where in BigQuery the published results are loaded. Left out, nowhere.",
         examples=[{"dataset": "analytics"}],
+    )
+    dataflow: DataflowOverrides | None = Field(
+        default=None,
+        description="What its jobs on Dataflow need other than those of all datasets. Left out, "
+        "the settings hold.",
+        examples=[{"machine_type": "n2-highmem-8", "max_num_workers": 100}],
     )
 
     @field_validator(*OPTION_FORMATS)

@@ -112,3 +112,23 @@ class BigQueryLoad(BaseModel):
         description="Which aggregates. Left out, all.",
         examples=[["by_origin"]],
     )
+
+
+class DataflowOverrides(BaseModel):
+    """What the jobs of one dataset need other than those of all: for a big one, or a late one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    machine_type: Annotated[Text, StringConstraints(pattern="^[a-z0-9-]+$")] | None = Field(
+        default=None, description="The machine type of a worker.", examples=["n2-highmem-8"]
+    )
+    max_num_workers: StrictInt | None = Field(
+        default=None, ge=1, le=1000, description="The most workers of a job.", examples=[100]
+    )
+    disk_size_gb: StrictInt | None = Field(
+        default=None, ge=30, description="The disk of a worker, on which large groups spill."
+    )
+    flexrs_goal: Literal["COST_OPTIMIZED", "SPEED_OPTIMIZED"] | None = Field(
+        default=None,
+        description="COST_OPTIMIZED: the job may wait up to six hours, and costs less.",
+    )

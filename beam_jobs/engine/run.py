@@ -7,7 +7,6 @@ import datetime
 import functools
 import gc
 import logging
-import os
 import re
 import tempfile
 import time
@@ -18,6 +17,7 @@ from beam_jobs.datasets.partition import Partition
 from beam_jobs.engine import progress
 from beam_jobs.engine.launch import launch_of
 from beam_jobs.engine.lookups import Lookup
+from beam_jobs.engine.memory import this_machine
 from beam_jobs.engine.parts import Share, share_out
 from beam_jobs.engine.profile import profile_plan
 from beam_jobs.engine.publication import Publication, StagedFile, Target
@@ -156,7 +156,7 @@ def run(work: Run, runner: str, beam_arguments: Sequence[str]) -> None:
     started = time.monotonic()
     with _without_collecting():
         import apache_beam as beam
-        from apache_beam.options.pipeline_options import PipelineOptions
+        from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
         from beam_jobs.engine.blocks import BlockReader
         from beam_jobs.engine.transforms import METRICS, AggregateFiles
@@ -189,14 +189,18 @@ def run(work: Run, runner: str, beam_arguments: Sequence[str]) -> None:
                 lookups=work.joined,
                 partitions=_partitions(work),
                 # Other runners have a process for every processor.
-                threads=(os.cpu_count() or 1) if local else 1,
+                threads=this_machine().sessions if local else 1,
                 has_parts=any(not part.is_whole for share in shares for part in share.parts),
             )
         )
         result = pipeline.run()
+        if options.view_as(GoogleCloudOptions).template_location:
+            _LOG.info("the job is described; Dataflow goes on with it")
+            return
         result.wait_until_finish()
     found = result.metrics().query(beam.metrics.MetricsFilter().with_namespace(METRICS))
-    counts = {counter.key.metric.name: counter.result for counter in found["counters"]}
+    # None where a runner has not told of a counter that stayed at zero.
+    counts = {counter.key.metric.name: counter.result or 0 for counter in found["counters"]}
     for name in sorted({name for output in work.outputs for name in output.plan.approximate}):
         _LOG.info("%s is approximate: %s", name, APPROXIMATE[name])
     _LOG.info(

@@ -173,6 +173,58 @@ class Profile(Part):
     )
 
 
+class EstimatedPrice(Part):
+    """What a job costs by Dataflow's list prices: an estimate, and no bill."""
+
+    amount: float = Field(
+        description="An estimate: workers, their disks and the shuffle service, without discounts, "
+        "commitments and taxes, and without other services, such as storage and network."
+    )
+    currency: str
+    prices_as_of: datetime.date = Field(description="When the list prices held.")
+
+
+class Usage(Part):
+    """What the job used, as Dataflow counted it when the job's end was seen.
+
+    Null is what Dataflow does not say. A GB has 2^30 bytes.
+    """
+
+    job_id: str
+    region: str
+    flexrs: bool = Field(description="Whether it was scheduled flexibly, at lower prices.")
+    vcpu_hours: float | None
+    memory_gb_hours: float | None
+    disk_gb_hours: float | None
+    ssd_gb_hours: float | None
+    shuffled_bytes: int | None = Field(description="Written to and read from the shuffle service.")
+    charged_shuffle_bytes: int | None = Field(description="Those of them that count for the price.")
+    estimated_price: EstimatedPrice | None = Field(
+        default=None, description="An estimate by list prices; null if there is none."
+    )
+    no_price: str | None = Field(default=None, description="Why there is none.")
+
+    def __str__(self) -> str:
+        shuffled = self.shuffled_bytes and self.shuffled_bytes / 2**30
+        parts = [
+            f"{value:.4g} {unit}"
+            for value, unit in (
+                (self.vcpu_hours, "vCPU hours"),
+                (self.memory_gb_hours, "GB hours of memory"),
+                (shuffled, "GB of shuffle"),
+            )
+            if value is not None
+        ]
+        used = ", ".join(parts) or "what Dataflow does not say"
+        if self.estimated_price is None:
+            return f"{used}; no price is estimated: {self.no_price}"
+        price = self.estimated_price
+        return (
+            f"{used}: an estimated {price.amount:.4f} {price.currency} by the list prices of "
+            f"{self.region} as of {price.prices_as_of}"
+        )
+
+
 class Launch(Part):
     """What is known of a run before it begins."""
 
@@ -200,3 +252,8 @@ class RunReport(Launch, Document):
     drift: Drift
     aggregates: tuple[AggregateReport, ...]
     profile: Profile | None
+    usage: Usage | None = Field(
+        default=None,
+        description="What the job used of Dataflow; null for a run elsewhere, and where it is not "
+        "known.",
+    )

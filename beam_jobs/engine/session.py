@@ -8,12 +8,11 @@ from types import MappingProxyType
 
 import duckdb
 
-# Beyond this a session spills to its scratch folder.
-MEMORY_LIMIT = "2GB"
+from beam_jobs.engine.memory import shown, this_machine
+
 _SETTINGS: Mapping[str, str | bool | int] = MappingProxyType(
     {
         "threads": 1,
-        "memory_limit": MEMORY_LIMIT,
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
         # HUGEINT, UUID, BIT and TIMETZ have no Arrow type of the same range: keep them as they are.
@@ -36,13 +35,19 @@ def quote_name(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def memory_limit() -> str:
+    """How much memory a session on this machine may take."""
+    return shown(this_machine().session_memory)
+
+
 def open_session(
     scratch: str | None = None, files: Sequence[str] = ()
 ) -> duckdb.DuckDBPyConnection:
     """Open an in-memory DuckDB that is locked before any user's SQL can reach it.
 
     One thread: Beam runs one session per worker thread, and a single thread sees the rows in file
-    order, which keeps ``first``, ``list`` and their like deterministic.
+    order, which keeps ``first``, ``list`` and their like deterministic. What is more than the
+    session's share of the machine's memory spills to its scratch folder.
 
     Args:
         scratch: The only folder whose files the session may reach, and to which it spills. Without
@@ -53,7 +58,8 @@ def open_session(
         A connection whose settings can no longer be changed.
     """
     # Said while connecting, a setting costs nothing; one by one they cost 2 ms in all.
-    connection = duckdb.connect(":memory:", config={**_SETTINGS, "temp_directory": scratch or ""})
+    of_place = {"memory_limit": memory_limit(), "temp_directory": scratch or ""}
+    connection = duckdb.connect(":memory:", config={**_SETTINGS, **of_place})
     folders = quote_text(scratch) if scratch else ""
     # DuckDB follows links before it looks whether a path is allowed.
     paths = ", ".join(quote_text(os.path.realpath(path)) for path in files)

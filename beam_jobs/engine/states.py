@@ -10,7 +10,8 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from beam_jobs.engine.session import MEMORY_LIMIT, open_session, quote_name
+from beam_jobs.engine.memory import AT_WORK
+from beam_jobs.engine.session import memory_limit, open_session, quote_name
 from beam_jobs.errors import InputError, TallyflowError
 from beam_jobs.sql.plan import (
     RESULT,
@@ -160,14 +161,14 @@ def _hashing_session() -> duckdb.DuckDBPyConnection:
 @contextmanager
 def _session(plan: Plan, scratch: str | None) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open a session with an empty input, whose errors say what to do."""
-    with open_session(scratch=scratch) as session:
+    with AT_WORK, open_session(scratch=scratch) as session:
         create_input(session, plan.columns)
         create_lookups(session, plan.lookups)
         try:
             yield session
         except duckdb.OutOfMemoryException as error:
             raise TallyflowError(
-                f"the query's groups need more memory than the {MEMORY_LIMIT} of a session, or "
+                f"the query's groups need more memory than the {memory_limit()} of a session, or "
                 "more disk than its scratch folder has: count(DISTINCT …) and sums spill to disk, "
                 "but list(…), median(…) and the like keep their values in memory; use "
                 f"approx_quantile(…), or fewer groups ({_reason(error)})"

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import apache_beam as beam
+import duckdb
 from apache_beam.metrics import Metrics
 
 from beam_jobs.engine import progress, states
@@ -25,7 +26,9 @@ from beam_jobs.engine.publication import MergedStates, Publication, Target, prof
 from beam_jobs.engine.reports import Findings
 from beam_jobs.engine.run_report import Profile
 from beam_jobs.engine.worker import PartFound, Worker
+from beam_jobs.errors import UsageError
 from beam_jobs.sql import Plan
+from beam_jobs.version import VERSION
 
 METRICS = "tallyflow"
 _FINDINGS = "findings"
@@ -67,15 +70,27 @@ class ComputeStates(beam.DoFn):
         self._plans = plans
         self._partitions = partitions
         self._threads = threads
+        self._launched_with = _versions()
+        self._worker: Worker | None = None
         self._bytes = Metrics.counter(METRICS, "bytes")
 
     def setup(self) -> None:
-        """Open the sessions that serve all shares of this instance: opening one takes 15 ms."""
+        """Open the sessions that serve all shares of this instance: opening one takes 15 ms.
+
+        Raises:
+            UsageError: The worker is not what the job was planned for.
+        """
+        if (here := _versions()) != self._launched_with:
+            raise UsageError(
+                f"this worker has {here}, and the job was launched with {self._launched_with}; "
+                "make its image or wheel anew from the launcher's requirements"
+            )
         tables = LookupTables(self._lookups)
         self._worker = Worker(self._reader, self._plans, self._threads, tables.fill)
 
     def process(self, element: Share) -> Iterator[object]:
         """Process one share; raises `InputError` where a file cannot be read."""
+        assert self._worker is not None  # noqa: S101 - made by setup
         with progress.of_share(element) as shown:
             found = self._worker.compute(element, shown.block)
         file = -1 if found.part is None else found.part.end.part.number
@@ -94,7 +109,13 @@ class ComputeStates(beam.DoFn):
 
     def teardown(self) -> None:
         """End the threads and delete what they spilled."""
-        self._worker.close()
+        if self._worker is not None:
+            self._worker.close()
+
+
+def _versions() -> dict[str, str]:
+    """What a plan, and the states that it makes, depend on."""
+    return {"duckdb": duckdb.__version__, "tallyflow": VERSION}
 
 
 class CheckParts(beam.DoFn):

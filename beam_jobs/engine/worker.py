@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from beam_jobs.engine import states
 from beam_jobs.engine.blocks import BlockReader, BlockSession
+from beam_jobs.engine.memory import AT_WORK
 from beam_jobs.engine.parts import Block, PartEnd, Share
 from beam_jobs.engine.reports import BlockReport, Findings
 from beam_jobs.errors import InputError
@@ -137,6 +138,10 @@ class Worker:
         Raises:
             InputError: A file cannot be read, or a query fails on its values.
         """
+        with AT_WORK:
+            return self._found(share, watch)
+
+    def _found(self, share: Share, watch: Watch) -> ShareFound:
         collected: list[_Computed] = []
         part_end: PartEnd | None = None
         for position, found in self._in_order(self._reader.cut(share), share.number << _BLOCK_BITS):

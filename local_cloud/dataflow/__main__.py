@@ -19,7 +19,7 @@ from local_cloud.dataflow.lifecycle import Lifecycle
 from local_cloud.dataflow.service import Dataflow
 from local_cloud.dataflow.store import Store
 from local_cloud.faults import Faults
-from local_cloud.serving import build_app, listen, serve
+from local_cloud.serving import HOST, build_app, listen, serve
 
 JOB_PROCESS = (sys.executable, "-m", "local_cloud.dataflow.workers")
 
@@ -32,6 +32,7 @@ def running(
     projects: Sequence[str],
     parallel_jobs: int = 2,
     job_process: Sequence[str] = JOB_PROCESS,
+    host: str = HOST,
 ) -> Iterator[Starlette]:
     """The service at work, but for its HTTP side, which is given.
 
@@ -41,6 +42,7 @@ def running(
         projects: The projects that exist.
         parallel_jobs: How many jobs run at once.
         job_process: The command of a job's process.
+        host: The address of its gRPC side.
 
     Raises:
         SystemExit: The port or the directory is taken.
@@ -55,7 +57,7 @@ def running(
     lifecycle = Lifecycle(store, directory / "jobs", job_process, parallel_jobs)
     service = Dataflow(directory, frozenset(projects), store, lifecycle)
     faults = Faults()
-    server = grpc_server.start(service, faults, grpc_port)
+    server = grpc_server.start(service, faults, grpc_port, host)
     lifecycle.recover()
     routes = [
         *rest.routes(service),
@@ -78,20 +80,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--directory", type=Path, required=True, help="where all its data is")
     parser.add_argument("--port", type=int, required=True, help="of the REST API and the page")
     parser.add_argument("--grpc_port", type=int, required=True)
+    parser.add_argument("--host", default=HOST, help="its address (default: %(default)s)")
     parser.add_argument("--project", action="append", help="one that exists; local-project")
     parser.add_argument("--parallel_jobs", type=int, default=2, help="how many run at once")
     given = parser.parse_args(arguments)
     if not os.environ.get(EMULATOR):
         sys.exit(f"Set {EMULATOR} to the address of the local storage service.")
     logging.basicConfig(level=logging.INFO)
-    listen(given.port).close()  # before any job is begun
+    listen(given.port, given.host).close()  # before any job is begun
     with running(
         given.directory.resolve(),
         given.grpc_port,
         projects=given.project or ["local-project"],
         parallel_jobs=given.parallel_jobs,
+        host=given.host,
     ) as app:
-        serve(app, given.port)
+        serve(app, given.port, given.host)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ _LARGEST_MESSAGE = 20 * 1024 * 1024
 _LOGGER = logging.getLogger(__name__)
 
 
-def start(service: Dataflow, faults: Faults, port: int) -> grpc.Server:
-    """Serves the methods on a port of loopback.
+def start(service: Dataflow, faults: Faults, port: int, host: str = HOST) -> grpc.Server:
+    """Serves the methods on a port of an address, loopback's.
 
     Raises:
         SystemExit: The port is taken.
@@ -47,10 +47,10 @@ def start(service: Dataflow, faults: Faults, port: int) -> grpc.Server:
         handler = grpc.method_handlers_generic_handler(f"{PACKAGE}.{name}", rpcs)
         server.add_generic_rpc_handlers((handler,))
     try:
-        server.add_insecure_port(f"{HOST}:{port}")
+        server.add_insecure_port(f"{host}:{port}")
     except RuntimeError:
         raise SystemExit(
-            f"Port {port} of {HOST} cannot be used: it is taken. Choose another one."
+            f"Port {port} of {host} cannot be used: it is taken. Choose another one."
         ) from None
     server.start()
     return server

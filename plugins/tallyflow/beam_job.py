@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import re
 import shlex
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.apache.beam.operators.beam import BeamRunPythonPipelineOperator
@@ -16,15 +18,20 @@ from airflow.version import version as airflow_version
 
 from tallyflow.beam_job_trigger import Awaited, BeamJobTrigger
 from tallyflow.dataflow_jobs import CALL_ERRORS, LOOK_SECONDS, DataflowJobs, Job, Patience
+from tallyflow.flex_template import TemplateError
+from tallyflow.flex_template import launch as launch_template
 from tallyflow.job_failure import LauncherError, PermanentFailurePolicy
 from tallyflow.job_lookup import JobMemory, Remembered, find_job
 from tallyflow.job_options import TRY_LABEL, WORK_LABEL, Work, merge_options
+from tallyflow.job_progress import JobPage, show
+from tallyflow.job_usage import JOB_USAGE, used_by
 from tallyflow.job_watch import end, failure
 from tallyflow.launcher import Launcher
 from tallyflow.pipeline_command import Program
+from tallyflow.portable_runners import require_job_server
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context, RetryPolicy
+    from airflow.sdk import BaseOperatorLink, Context, RetryPolicy
 
 # XCom: the try of the task that launched the job, or the process, that counts. It is an earlier one
 # than the task's own where that has found a job; where the results are, depends on it.
@@ -54,19 +61,38 @@ class BeamJobOperator(BeamRunPythonPipelineOperator):
     suffix that all tries share, in place of a random one. Of a pipeline, what comes behind
     ``run()`` runs to its end only in the try that launched the job, and not in deferrable mode.
     With other runners ``deferrable`` has no effect: there only the pipeline itself could be
-    awaited.
+    awaited. Flink and Spark need a job server, or its jar, which Beam would otherwise download.
 
     Args:
         patience: Seconds for which Dataflow may fail to answer while the job runs.
+        worker_package: Writes a package for Dataflow's workers into a folder, and returns its path;
+            called for each job that is launched. What it holds is uploaded once, and then found in
+            Beam's cache of staged files, below the temporary location, by a hash.
+        template: URL of a flex template's spec, by which the job is launched on Dataflow, and not
+            by a process here: `py_file` and what belongs to it then only matter to other runners.
+        job_page: URL of a job's page, with ``{job_id}`` in it, where that is not in Google's
+            console.
         retry_policy: Airflow's; by default one that tries again only what may succeed then.
         kwargs: Of the provider's operator.
     """
 
+    operator_extra_links: tuple[BaseOperatorLink, ...] = (JobPage(),)  # type: ignore[assignment]
+
     def __init__(
-        self, *, patience: float = 600, retry_policy: RetryPolicy | None = None, **kwargs: Any
+        self,
+        *,
+        patience: float = 600,
+        worker_package: Callable[[Path], Path] | None = None,
+        template: str | None = None,
+        job_page: str | None = None,
+        retry_policy: RetryPolicy | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(retry_policy=retry_policy or PermanentFailurePolicy(), **kwargs)
         self.patience = patience
+        self.worker_package = worker_package
+        self.template = template
+        self.job_page = job_page
         self._launcher: Launcher | None = None
         self._jobs: DataflowJobs | None = None
         self._work: Work | None = None
@@ -91,12 +117,14 @@ class BeamJobOperator(BeamRunPythonPipelineOperator):
             context["ti"].xcom_push(key=JOB_TRY, value=context["ti"].try_number)
             if not self.is_dataflow:
                 self.operator_extra_links = ()
+                require_job_server(self.runner, options)
                 self._check_status(self._started(options, stack))
                 return None
             limit = self.execution_timeout
             deadline = None if limit is None else time.time() + limit.total_seconds()
             options = self._for_dataflow(options, context)
-            job = self._found() or self._launched(options, stack)
+            launch = self._launched if self.template is None else self._launched_by_template
+            job = self._found() or launch(options, stack)
             return self._waited(job, deadline)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, str]:
@@ -149,7 +177,7 @@ class BeamJobOperator(BeamRunPythonPipelineOperator):
         seconds = self.dataflow_config.cancel_timeout or LOOK_SECONDS
         if self.dataflow_job_id:
             end(jobs, self.dataflow_job_id, seconds, drain=self._drains)
-        elif (work := self._work) is not None and self._launcher is not None:
+        elif (work := self._work) is not None and (self._launcher or self.template):
             for _ in range(_LAST_LOOKS):
                 for job in Patience(LOOK_SECONDS).keep_trying(lambda: jobs.named(work.job_name)):
                     if not job.is_over and job.labels.get(WORK_LABEL) == work.label:
@@ -199,7 +227,7 @@ class BeamJobOperator(BeamRunPythonPipelineOperator):
     def _launched(self, options: dict[str, Any], stack: contextlib.ExitStack) -> Job:
         """Submits the pipeline, and hears of its job."""
         assert self._work is not None  # noqa: S101 - set by _for_dataflow
-        launcher = self._started(options, stack)
+        launcher = self._started({**options, **self._packaged(stack)}, stack)
         for line in self._logged(launcher):
             if found := _JOB_ID.search(line):
                 number = int(options["labels"][TRY_LABEL])
@@ -213,6 +241,26 @@ class BeamJobOperator(BeamRunPythonPipelineOperator):
         self._check_status(launcher)
         raise LauncherError(f"The pipeline has launched no job.\n{launcher.said_last}")
 
+    def _launched_by_template(self, options: dict[str, Any], _: contextlib.ExitStack) -> Job:
+        """Has Dataflow launch the job: one call, whose answer may be lost."""
+        assert self._jobs is not None and self.template is not None  # noqa: S101, PT018
+        try:
+            job = launch_template(self._jobs, self.template, options)
+        except (TemplateError, *CALL_ERRORS):
+            if (found := self._found()) is not None:
+                return found
+            raise
+        self._take(job.id, int(options["labels"][TRY_LABEL]))
+        return job
+
+    def _packaged(self, stack: contextlib.ExitStack) -> dict[str, Any]:
+        """The options by which the workers get the package, which is there as long as the stack."""
+        if self.worker_package is None:
+            return {}
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tallyflow-"))
+        package = self.worker_package(Path(folder))
+        return {"extra_package": str(package), "enable_artifact_caching": True}
+
     @property
     def _memory(self) -> JobMemory:
         assert self._execute_context is not None  # noqa: S101 - set first of all
@@ -220,8 +268,6 @@ class BeamJobOperator(BeamRunPythonPipelineOperator):
 
     def _take(self, job_id: str, number: int) -> None:
         """Keeps the job in mind, before all else, and tells of it."""
-        from airflow.providers.google.cloud.links.dataflow import DataflowJobLink  # noqa: PLC0415
-
         assert self._execute_context is not None  # noqa: S101 - set first of all
         assert self._jobs is not None  # noqa: S101
         jobs, context = self._jobs, self._execute_context
@@ -229,9 +275,8 @@ class BeamJobOperator(BeamRunPythonPipelineOperator):
             self._memory.write(Remembered(job_id, jobs.project, jobs.location))
         self.dataflow_job_id = job_id  # also an XCom, by the provider
         context["ti"].xcom_push(key=JOB_TRY, value=number)
-        DataflowJobLink.persist(
-            context=context, region=jobs.location, job_id=job_id, project_id=jobs.project
-        )
+        page = jobs.url(job_id) if self.job_page is None else self.job_page.format(job_id=job_id)
+        context["ti"].xcom_push(key=JobPage.key, value=page)
 
     def _started(self, options: dict[str, Any], stack: contextlib.ExitStack) -> Launcher:
         """Starts the pipeline's process, which ends with the stack at the latest."""
@@ -279,7 +324,8 @@ class BeamJobOperator(BeamRunPythonPipelineOperator):
             drain=self._drains,
             deadline=deadline,
         )
-        watch = awaited.watch(self._jobs, self.log)
+        assert self._execute_context is not None  # noqa: S101 - set first of all
+        watch = awaited.watch(self._jobs, self.log, self._execute_context["ti"].xcom_push)
         while (found := watch.look()) is None:
             if self.deferrable:
                 self._defer(awaited)
@@ -310,6 +356,7 @@ class BeamJobOperator(BeamRunPythonPipelineOperator):
         launcher = self._launcher
         if not job.is_over and not job.is_ending and until_over is not True:
             return {"dataflow_job_id": job.id}
+        self._tell_usage(job)
         if not job.is_good:
             if launcher is not None:
                 for _ in self._logged(launcher, _FAILED_SECONDS):
@@ -323,6 +370,14 @@ class BeamJobOperator(BeamRunPythonPipelineOperator):
                 raise
         self.log.info("Job %s has succeeded: %s", job.id, self._jobs.url(job.id))
         return {"dataflow_job_id": job.id}
+
+    def _tell_usage(self, job: Job) -> None:
+        """What the job used: also one that failed was paid for."""
+        assert self._jobs is not None  # noqa: S101 - set before
+        assert self._execute_context is not None  # noqa: S101
+        options = merge_options(self.default_pipeline_options, self.pipeline_options)
+        if job.is_over and (usage := used_by(self._jobs, job.id, options, self.log)):
+            show(self._execute_context["ti"].xcom_push, JOB_USAGE, usage, self.log)
 
 
 def _refuse(status: int, said: str) -> NoReturn:

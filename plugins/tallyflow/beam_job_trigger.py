@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -14,6 +15,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
 from tallyflow.dataflow_jobs import CALL_ERRORS, DataflowJobs, Patience
+from tallyflow.job_progress import JOB_PROGRESS, Push, push_of_trigger, show
 from tallyflow.job_watch import Watch, end
 
 if TYPE_CHECKING:
@@ -61,9 +63,17 @@ class Awaited:
         )
         return DataflowJobs(hook, self.project, self.location)
 
-    def watch(self, jobs: DataflowJobs, log: Logger) -> Watch:
-        """Looks at the job until there is no more to wait for."""
-        return Watch(jobs, self.job_id, self.every, Patience(self.patience), log, self.until_over)
+    def watch(self, jobs: DataflowJobs, log: Logger, push: Push | None) -> Watch:
+        """Looks at the job until there is no more to wait for.
+
+        Args:
+            jobs: The client.
+            log: Where progress is told.
+            push: Of the task, where it is shown; None where there is no task.
+        """
+        shown = None if push is None else functools.partial(show, push, JOB_PROGRESS, log=log)
+        patience = Patience(self.patience)
+        return Watch(jobs, self.job_id, self.every, patience, log, self.until_over, shown)
 
 
 class BeamJobTrigger(BaseTrigger):
@@ -96,7 +106,8 @@ class BeamJobTrigger(BaseTrigger):
     async def _wait(self, awaited: Awaited) -> bool:
         """Waits for the end of the job; returns whether it came in time."""
         jobs = await sync_to_async(awaited.jobs, thread_sensitive=False)()
-        watch = awaited.watch(jobs, self.log)
+        push = push_of_trigger(self.task_instance) if self.task_instance else None
+        watch = awaited.watch(jobs, self.log, push)
         look = sync_to_async(watch.look, thread_sensitive=False)
         # Not at once: a task that goes on before the scheduler has heard of its being deferred is
         # taken for one that ended wrongly.

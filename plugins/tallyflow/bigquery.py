@@ -61,7 +61,8 @@ def load_jobs(
             has a type that BigQuery would change.
     """
     from beam_jobs.engine.run_report import RunReport  # noqa: PLC0415
-    from beam_jobs.files import InputFile, join_path, open_input  # noqa: PLC0415
+    from beam_jobs.files import join_path  # noqa: PLC0415
+    from beam_jobs.publishing.stored_documents import read_document  # noqa: PLC0415
 
     if not folder.storage.startswith("gs://"):
         raise AirflowFailException(
@@ -73,9 +74,7 @@ def load_jobs(
             "BigQuery's project is not known: set TALLYFLOW_PROJECT, or `project` below `bigquery` "
             "in the dataset's file"
         )
-    report_path = join_path(folder.path, version.report)
-    with open_input(InputFile(report_path, 0)) as stream:
-        report = RunReport.of_json(stream.read(), report_path)
+    report = read_document(RunReport, folder.path, version.report)
     columns = {one.name: one.columns for one in report.aggregates}
     return [
         {

@@ -242,8 +242,12 @@ class DataflowJobs:
 
     def counters(self, job_id: str) -> dict[str, int]:
         """The pipeline's own counters, each summed over the steps that it is counted in."""
-        answer = self._call("getMetrics", jobId=job_id)
-        return user_counters(answer.get("metrics", []))
+        return user_counters(self.metrics(job_id))
+
+    def metrics(self, job_id: str) -> list[dict[str, Any]]:
+        """The metrics of a job, the pipeline's own and the service's, as the API has them."""
+        found: list[dict[str, Any]] = self._call("getMetrics", jobId=job_id).get("metrics", [])
+        return found
 
     def _pages(
         self, method: str, key: str, of: str | None = None, **arguments: str

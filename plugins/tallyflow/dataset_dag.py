@@ -20,6 +20,7 @@ from pendulum import timezone
 
 from beam_jobs.datasets.dataset_fields import DATE_PLACEHOLDER, HOUR_PLACEHOLDER
 from beam_jobs.datasets.dataset_model import Dataset
+from beam_jobs.datasets.staged_dataset import staged_url
 from tallyflow import alerts, partition_tasks
 from tallyflow.beam_job import JOB_TRY
 from tallyflow.job_task import job_task
@@ -170,13 +171,17 @@ def _template(path: str) -> str:
 
 
 def _aggregate(dataset: Dataset, path: Path, settings: Settings) -> BaseOperator:
+    # Where a job is launched by a template, this machine's files are not.
+    is_template = settings.template("aggregate_files") is not None
+    staged = settings.locate("tmp/datasets") if is_template else None
+
     def job_options(context: Context) -> dict[str, Any]:
         params, run = context["params"], context["dag_run"]
         partition = partition_of(dataset, run, params)
         attempt = partition_tasks.attempt_id(run.run_id, context["ti"].try_number)
         other = {"input": settings.locate(params["pattern"])} if params["pattern"] else {}
         return {
-            "dataset": str(path),
+            "dataset": str(path) if staged is None else staged_url(path, staged),
             "date": partition.key,
             "storage": settings.storage,
             "run_id": attempt,
@@ -197,9 +202,10 @@ def _aggregate(dataset: Dataset, path: Path, settings: Settings) -> BaseOperator
         job_name=f"{dataset.name}-{{{{ partition(dag_run, params) | lower }}}}",
         options=job_options,
         pre_execute=functools.partial(
-            partition_tasks.begin_aggregate, path=path, settings=settings
+            partition_tasks.begin_aggregate, path=path, settings=settings, staged=staged
         ),
         doc_md=f"Runs `python -m beam_jobs.aggregate_files --dataset={path.name} --date=…`",
+        overrides=dataset.dataflow,
     )
 
 

@@ -6,8 +6,10 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from beam_jobs.datasets.dataset_parts import DataflowOverrides
 from tallyflow.beam_job import BeamJobOperator
 from tallyflow.settings import Settings
+from tallyflow.worker_package import build_wheel
 
 if TYPE_CHECKING:
     import jinja2
@@ -23,6 +25,7 @@ def job_task(
     options: Callable[[Context], dict[str, Any]],
     pre_execute: Callable[[Context], None],
     doc_md: str | None = None,
+    overrides: DataflowOverrides | None = None,
 ) -> BeamJobOperator:
     """The task of a DAG that runs ``python -m beam_jobs.<job>``.
 
@@ -35,6 +38,7 @@ def job_task(
             typed into a form reaches the job as it is, each as the value of one ``--option=value``.
         pre_execute: What the task does first.
         doc_md: Of the task.
+        overrides: What its job needs on Dataflow other than those of all.
     """
 
     def pipeline_options(context: Context, jinja_env: jinja2.Environment) -> dict[str, Any]:  # noqa: ARG001
@@ -49,7 +53,10 @@ def job_task(
         py_interpreter=sys.executable,
         py_options=["-m"],
         py_file=f"beam_jobs.{job}",
-        default_pipeline_options=settings.default_pipeline_options(),
+        default_pipeline_options=settings.default_pipeline_options(overrides),
         pipeline_options=pipeline_options,
+        job_page=settings.job_page,
+        worker_package=build_wheel if settings.makes_package else None,
+        template=settings.template(job),
         dataflow_config=settings.dataflow_config(job_name),
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 from tallyflow.dataflow_jobs import (
     CALL_ERRORS,
@@ -18,8 +19,6 @@ from tallyflow.dataflow_jobs import (
 from tallyflow.job_failure import JobFailedError, explain, format_counters
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from airflow.sdk.types import Logger
 
 # Between two lines with counters in the task's log.
@@ -41,6 +40,7 @@ class Watch:
         log: Where progress is told.
         until_over: Whether to wait for the end also of a streaming job; None for Airflow's default,
             that such a job has only to run, and False for not at all.
+        show: Is given what there is to know of the job whenever it is told, if anything is.
         clock: The time in seconds.
     """
 
@@ -50,6 +50,7 @@ class Watch:
     patience: Patience
     log: Logger
     until_over: bool | None = None
+    show: Callable[[dict[str, Any]], None] | None = None
     clock: Callable[[], float] = time.monotonic
     pause: float = field(default=_FIRST_PAUSE, init=False)
     _state: str = field(default="", init=False)
@@ -93,14 +94,27 @@ class Watch:
     def _tell(self, job: Job) -> None:
         if job.state != self._state:
             self._state = job.state
-            self.log.info("Job %s is %s", job.id, job.state.removeprefix("JOB_STATE_").lower())
+            self.log.info("Job %s is %s", job.id, _word(job))
         elif self.clock() - self._told_at < PROGRESS_SECONDS and not job.is_over:
             return
         self._told_at = self.clock()
-        told = format_counters(counters_of(self.jobs, job.id))
+        counters = counters_of(self.jobs, job.id)
+        if self.show is not None:
+            self.show(_progress(job, counters))
+        told = format_counters(counters)
         if told and told != self._told:
             self._told = told
             self.log.info("Job %s: %s", job.id, told)
+
+
+def _word(job: Job) -> str:
+    return job.state.removeprefix("JOB_STATE_").lower()
+
+
+def _progress(job: Job, counters: Mapping[str, int]) -> dict[str, Any]:
+    """What there is to know of a job, as an XCom."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"job_id": job.id, "state": _word(job), "counters": dict(counters), "as_of": now}
 
 
 def counters_of(jobs: DataflowJobs, job_id: str) -> Mapping[str, int]:

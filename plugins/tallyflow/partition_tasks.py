@@ -5,6 +5,7 @@ They run in Airflow's worker, so what is heavy is imported when they do.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import subprocess
 import sys
@@ -18,7 +19,10 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from beam_jobs.datasets.dataset import load_dataset
 from beam_jobs.datasets.dataset_model import Dataset
 from beam_jobs.datasets.partition import Grain, Partition
-from beam_jobs.errors import InputError, UsageError
+from beam_jobs.datasets.staged_dataset import stage_dataset
+from beam_jobs.errors import InputError, TallyflowError, UsageError
+from tallyflow.job_usage import JOB_USAGE
+from tallyflow.partition_metrics import send_metrics
 from tallyflow.partitions import partition_of
 from tallyflow.runs import refuse_unknown_fields
 from tallyflow.settings import Settings
@@ -26,6 +30,8 @@ from tallyflow.settings import Settings
 if TYPE_CHECKING:
     from airflow.sdk import Context
     from airflow.sdk.types import OutletEventAccessorsProtocol, RuntimeTaskInstanceProtocol
+
+    from beam_jobs.publishing.partition_folder import PartitionFolder
 
 _LOG = logging.getLogger(__name__)
 
@@ -54,8 +60,26 @@ def attempt_id(run_id: str, try_number: int) -> str:
     return f"{run_id_of(run_id)}.{try_number}"
 
 
-def begin_aggregate(context: Context, path: Path, settings: Settings) -> None:
+@contextlib.contextmanager
+def _no_retry(*kinds: type[TallyflowError]) -> Iterator[None]:
+    """Fails the task for good where another try would fail in the same way."""
+    permanent: tuple[type[TallyflowError], ...] = (InputError, UsageError, *kinds)
+    try:
+        yield
+    except permanent as error:
+        raise AirflowFailException(str(error)) from error
+
+
+def begin_aggregate(
+    context: Context, path: Path, settings: Settings, staged: str | None = None
+) -> None:
     """Before the Beam job: checks the form, and does what a dry run asks for.
+
+    Args:
+        context: The task's.
+        path: The dataset's file.
+        settings: Where the job runs.
+        staged: Folder for a copy of the file that the job reads; None if it reads the file itself.
 
     Raises:
         AirflowFailException: The form has an unknown field, or what it asks for is impossible.
@@ -65,6 +89,8 @@ def begin_aggregate(context: Context, path: Path, settings: Settings) -> None:
     params = context["params"]
     partition = partition_of(load_dataset(path), context["dag_run"], params)
     if not params["dry_run"]:
+        if staged is not None:
+            stage_dataset(path, staged)
         return
     command = [sys.executable, "-m", "beam_jobs.aggregate_files", f"--dataset={path}"]
     command += [f"--date={partition.key}", f"--storage={settings.storage}", "--describe"]
@@ -77,19 +103,38 @@ def begin_aggregate(context: Context, path: Path, settings: Settings) -> None:
     raise AirflowSkipException("A dry run: what would be computed is above; nothing was")
 
 
-def audit_partition(path: Path, storage: str, partition: str, run_id: str) -> None:
-    """The task `audit`: checks what a run computed.
+def audit_partition(
+    path: Path, storage: str, partition: str, run_id: str, *, ti: RuntimeTaskInstanceProtocol
+) -> None:
+    """The task `audit`: adds to the report of a run what its job used, and checks the numbers.
+
+    The last argument is Airflow's own, which it passes by its name.
 
     Raises:
         AirflowFailException: A check of severity error failed; trying again changes nothing.
     """
     from beam_jobs.checks.audit import audit  # noqa: PLC0415
+    from beam_jobs.publishing.partition_folder import PartitionFolder  # noqa: PLC0415
 
     dataset = load_dataset(path)
+    with _no_retry():
+        found = Partition.parse(partition, dataset.grain)
+        _add_usage(PartitionFolder(storage, dataset.name, found), run_id, ti)
+        audit(dataset, storage, found, run_id)
+
+
+def _add_usage(folder: PartitionFolder, run_id: str, ti: RuntimeTaskInstanceProtocol) -> None:
+    """What the job used is nice to know, and no reason to fail."""
+    from beam_jobs.engine.run_report import Usage  # noqa: PLC0415
+    from beam_jobs.publishing.run_usage import add_usage  # noqa: PLC0415
+
+    used = ti.xcom_pull(task_ids="aggregate", key=JOB_USAGE)
+    if used is None:
+        return
     try:
-        audit(dataset, storage, Partition.parse(partition, dataset.grain), run_id)
-    except (InputError, UsageError) as error:
-        raise AirflowFailException(str(error)) from error
+        add_usage(folder, run_id, Usage.model_validate(used))
+    except (TallyflowError, ValueError) as error:
+        _LOG.warning("%s: what run %s used is not in its report: %s", folder, run_id, error)
 
 
 def publish_partition(
@@ -124,11 +169,13 @@ def publish_partition(
     dataset = load_dataset(path)
     found = Partition.parse(partition, dataset.grain)
     folder = PartitionFolder(storage, dataset.name, found)
-    try:
+    with _no_retry(RefusedError):
         version = publish(folder, run_id, dataset.keep_versions)
-    except (InputError, UsageError, RefusedError) as error:
-        raise AirflowFailException(str(error)) from error
     _LOG.info("%s: version %d is published: %s rows", folder, version.number, f"{version.rows:,}")
+    try:
+        send_metrics(folder, version)
+    except TallyflowError as error:
+        _LOG.warning("%s: its metrics are not sent: %s", folder, error)
     outlet_events[partitions_asset(dataset, dataset.grain)].add_partitions(found.key)
     for grain in dataset.rollups:
         days = list(_days_for_rollup(dataset, storage, Partition.holding(found.start, grain)))
@@ -189,17 +236,12 @@ def _attempts(run_id: str) -> list[str]:
 def _was_refused(folder: str) -> bool:
     from beam_jobs.checks.audit_report import AuditReport  # noqa: PLC0415
     from beam_jobs.engine.run_report import RunReport  # noqa: PLC0415
-    from beam_jobs.files import join_path, match_files, open_input  # noqa: PLC0415
     from beam_jobs.publishing.partition_store import AUDIT, REPORT  # noqa: PLC0415
+    from beam_jobs.publishing.stored_documents import find_document  # noqa: PLC0415
 
-    for file in match_files(join_path(folder, REPORT)):
-        with open_input(file) as stream:
-            if not RunReport.of_json(stream.read(), file.path).complete:
-                return True
-    for file in match_files(join_path(folder, AUDIT)):
-        with open_input(file) as stream:
-            return not AuditReport.of_json(stream.read(), file.path).passed
-    return False
+    report = find_document(RunReport, folder, REPORT)
+    audit = find_document(AuditReport, folder, AUDIT)
+    return not ((report is None or report.complete) and (audit is None or audit.passed))
 
 
 def roll_up_partitions(
@@ -224,8 +266,6 @@ def roll_up_partitions(
     dataset = load_dataset(path)
     period = Partition.parse(partition, grain)
     run_id = attempt_id(ti.run_id, ti.try_number)
-    try:
+    with _no_retry(RollupRefusedError):
         roll_up(dataset, storage, period, run_id)
-    except (InputError, UsageError, RollupRefusedError) as error:
-        raise AirflowFailException(str(error)) from error
     outlet_events[partitions_asset(dataset, grain)].add_partitions(period.key)

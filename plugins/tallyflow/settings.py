@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
+from beam_jobs.datasets.dataset_parts import DataflowOverrides
 from beam_jobs.errors import UsageError
 from beam_jobs.publishing.partition_folder import RESULTS
+from tallyflow.worker_settings import WorkerSettings
 
 PREFIX = "TALLYFLOW_"
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -21,17 +23,13 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 # A URL with a typing error is noticed here and not by a job, minutes later.
 GCS_URL = r"^gs://[a-z0-9][a-z0-9._-]+[a-z0-9](/.*)?$"
 
-
 # The fields that are Beam options of the same names.
-_PIPELINE_OPTIONS = {
-    "temp_location",
-    "service_account_email",
-    "network",
-    "subnetwork",
-    "machine_type",
-    "max_num_workers",
-    "sdk_container_image",
-    "extra_package",
+_PIPELINE_OPTIONS = {"temp_location", "sdk_container_image", "extra_package"}
+# What to write where a value does not match its pattern; elsewhere a URL.
+_PATTERNS = {
+    "min_ram": "write a number and GB, as in 16GB",
+    "job_page": "use a URL with {job_id} in it",
+    "dataflow_kms_key": "use projects/P/locations/L/keyRings/R/cryptoKeys/K",
 }
 
 
@@ -39,11 +37,12 @@ class SettingsError(UsageError):
     """The environment does not say where the jobs run, or says it wrongly."""
 
 
-class Settings(BaseModel):
+class Settings(WorkerSettings):
     """Where the jobs run and where their files are.
 
     Each field is read from the environment variable ``TALLYFLOW_<FIELD>``; `.env.example` describes
-    them. Fields other than ``runner`` and ``storage`` only matter to ``DataflowRunner``.
+    them, with those of `WorkerSettings`. Fields other than ``runner`` and ``storage`` only matter
+    to ``DataflowRunner``.
 
     Attributes:
         runner: ``DirectRunner`` runs a job on the Airflow worker, ``DataflowRunner`` on Dataflow.
@@ -52,14 +51,14 @@ class Settings(BaseModel):
         project: Google Cloud project that runs and pays for the jobs.
         region: Region of the Dataflow jobs.
         temp_location: Folder for Dataflow's temporary files; None means ``<storage>/tmp``.
-        service_account_email: Account that the Dataflow workers run as.
-        network: VPC network of the workers.
-        subnetwork: Subnetwork of the workers, ``regions/REGION/subnetworks/NAME``.
-        use_public_ips: Whether the workers have public addresses.
-        machine_type: Machine type of the workers.
-        max_num_workers: Upper bound of the autoscaling, and with it of what a job costs.
+        impersonate_service_account: Account in whose name jobs are launched, or several with commas
+            between them, each of which may impersonate the next.
+        templates: Folder of the flex templates by which the jobs are launched; None to launch them
+            from here.
         sdk_container_image: Image of the workers with ``beam_jobs`` and its requirements in it.
-        extra_package: Wheel of ``beam_jobs`` that the workers install, made by ``make package``.
+        extra_package: Wheel of ``beam_jobs`` that the workers install, made by ``make package``;
+            None, without an image, for one that the operator makes.
+        job_page: URL of a job's page, with ``{job_id}`` in it; None for Google's console.
         pool: Airflow pool of the tasks that launch jobs; its slots bound how many run at once.
         notify: How failures and late partitions are told: in the ``log`` only, to ``slack`` by the
             webhook in the Airflow connection ``tallyflow_slack``, or by ``email``.
@@ -73,14 +72,11 @@ class Settings(BaseModel):
     project: str | None = None
     region: str | None = None
     temp_location: Annotated[str, Field(pattern=GCS_URL)] | None = None
-    service_account_email: str | None = None
-    network: str | None = None
-    subnetwork: str | None = None
-    use_public_ips: bool = True
-    machine_type: str | None = None
-    max_num_workers: Annotated[int, Field(ge=1)] | None = None
+    impersonate_service_account: str | None = None
+    templates: Annotated[str, Field(pattern=GCS_URL)] | None = None
     sdk_container_image: str | None = None
     extra_package: str | None = None
+    job_page: Annotated[str, Field(pattern=r"^https?://.*\{job_id\}")] | None = None
     pool: str = "default_pool"
     notify: Literal["log", "slack", "email"] = "log"
     notify_email: str | None = None
@@ -134,10 +130,6 @@ class Settings(BaseModel):
             "TALLYFLOW_PROJECT": self.project,
             "TALLYFLOW_REGION": self.region,
             "TALLYFLOW_STORAGE (gs://bucket[/prefix])": self.storage.startswith("gs://"),
-            # Without one of these each worker fails minutes into the job: no module beam_jobs.
-            "TALLYFLOW_EXTRA_PACKAGE or TALLYFLOW_SDK_CONTAINER_IMAGE": (
-                self.extra_package or self.sdk_container_image
-            ),
         }
         if missing := [name for name, value in needs.items() if not value]:
             raise SettingsError(f"TALLYFLOW_RUNNER=DataflowRunner: also set {', '.join(missing)}")
@@ -183,17 +175,39 @@ class Settings(BaseModel):
             )
         return found
 
-    def default_pipeline_options(self) -> dict[str, str | int | bool]:
-        """Beam options of every job, for ``BeamRunPythonPipelineOperator``.
+    @property
+    def makes_package(self) -> bool:
+        """Whether the workers get `beam_jobs` by a package that the operator makes and stages."""
+        has_it = self.extra_package or self.sdk_container_image or self.templates
+        return self.runner == "DataflowRunner" and not has_it
+
+    def template(self, job: str) -> str | None:
+        """The flex template by which a job is launched; None where it is launched from here.
+
+        Args:
+            job: Name of its module in `beam_jobs`.
+        """
+        if self.runner != "DataflowRunner" or self.templates is None:
+            return None
+        return f"{self.templates.rstrip('/')}/{job}.json"
+
+    def default_pipeline_options(self, dataset: DataflowOverrides | None = None) -> dict[str, Any]:
+        """Beam options of every job, for the operator.
 
         Project and region are not among them: the operator takes those of `dataflow_config`.
+
+        Args:
+            dataset: What the dataset's file says otherwise.
         """
         if self.runner != "DataflowRunner":
             return {}
-        options = self.model_dump(include=_PIPELINE_OPTIONS, exclude_none=True)
+        options = {
+            **self.worker_options(dataset),
+            **self.model_dump(include=_PIPELINE_OPTIONS, exclude_none=True),
+        }
         options.setdefault("temp_location", self.locate("tmp"))
-        if not self.use_public_ips:
-            options["use_public_ips"] = False  # the operator makes --no_use_public_ips of it
+        if self.templates is not None:
+            options.pop("extra_package", None)  # the template's image has it
         return options
 
     def dataflow_config(self, job_name: str) -> dict[str, Any] | None:
@@ -210,7 +224,13 @@ class Settings(BaseModel):
             "job_name": job_name,
             "project_id": self.project,
             "location": self.region,
+            "impersonation_chain": self._impersonation_chain,
         }
+
+    @property
+    def _impersonation_chain(self) -> str | list[str] | None:
+        chain = (self.impersonate_service_account or "").replace(" ", "").split(",")
+        return chain if len(chain) > 1 else chain[0] or None
 
 
 def _from_repository(path: str) -> str:
@@ -220,6 +240,8 @@ def _from_repository(path: str) -> str:
 
 def _explain(detail: ErrorDetails) -> str:
     """One line that names the variable, its value and what is valid."""
+    if not detail["loc"]:
+        return detail["msg"].removeprefix("Value error, ")
     field = str(detail["loc"][0])
     variable = PREFIX + field.upper()
     if detail["type"] == "extra_forbidden":
@@ -229,5 +251,5 @@ def _explain(detail: ErrorDetails) -> str:
         return f"{variable} is not a setting; the settings are {', '.join(names)}"
     problem = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "string_pattern_mismatch":
-        problem = "use gs://bucket[/prefix]"
+        problem = _PATTERNS.get(field, "use gs://bucket[/prefix]")
     return f"{variable}={detail['input']!r}: {problem}"

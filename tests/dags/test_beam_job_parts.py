@@ -21,7 +21,15 @@ import psutil
 import pytest
 import structlog
 from airflow.sdk.definitions.retry_policy import RetryAction
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowRuntimeError,
+    AirflowTaskTimeout,
+    ErrorType,
+)
+from airflow.sdk.execution_time.comms import ErrorResponse
+from airflow.sdk.execution_time.xcom import XCom
 from google.auth.exceptions import RefreshError
 from googleapiclient.errors import HttpError
 
@@ -323,6 +331,49 @@ def test_a_streaming_job_has_to_run_unless_its_end_is_wanted() -> None:
     jobs = Jobs(replace(job(1, "RUNNING"), is_streaming=True))
     assert Watch(jobs, "j1", 10, Patience(600), _LOG).look() is not None
     assert Watch(jobs, "j1", 10, Patience(600), _LOG, until_over=True).look() is None
+
+
+def test_progress_is_shown_at_each_change_and_then_calmly() -> None:
+    now = [100.0]
+    shown: list[dict[str, Any]] = []
+    jobs = Jobs(job(1, "PENDING"))
+    watch = Watch(jobs, "j1", 10, Patience(600), _LOG, show=shown.append, clock=lambda: now[0])
+    watch.look()
+    watch.look()
+    jobs.all["j1"] = job(1, "RUNNING")
+    watch.look()
+    now[0] += 59
+    watch.look()
+    assert [one["state"] for one in shown] == ["pending", "running"]
+    now[0] += 1
+    watch.look()
+    assert [one["state"] for one in shown] == ["pending", "running", "running"]
+    assert (shown[0]["job_id"], shown[0]["counters"]) == ("j1", {"rows": 2})
+
+
+def test_a_trigger_shows_progress_as_its_tasks_xcom_and_goes_on_if_airflow_does_not_take_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Awaited, "jobs", lambda _: Jobs(job(1, "DONE")))
+    pushed: list[Any] = []
+
+    def refused(**xcom: Any) -> None:
+        pushed.append(xcom)
+        raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR))
+
+    monkeypatch.setattr(XCom, "set", refused)
+    trigger = BeamJobTrigger(asdict(Awaited("j1", "project", "region", "connection", every=0)))
+    place = {"dag_id": "dag", "task_id": "task", "run_id": "run", "map_index": 3}
+    trigger.task_instance = cast("Any", SimpleNamespace(**place))
+
+    async def run() -> dict[str, Any]:
+        payload: dict[str, Any] = (await anext(trigger.run())).payload
+        return payload
+
+    assert asyncio.run(run())["error"] is None
+    (xcom,) = pushed
+    assert xcom.items() >= {**place, "key": "job_progress"}.items()
+    assert xcom["value"]["state"] == "done"
 
 
 def fired(jobs: Jobs, monkeypatch: pytest.MonkeyPatch, **how: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import psutil
 import pytest
 from apache_beam.portability.api import beam_runner_api_pb2
 from packaging.requirements import Requirement
@@ -23,6 +24,7 @@ from local_cloud.dataflow.workers.installation import outer_variables
 from local_cloud.dataflow.workers.launching import worker_variables
 from local_cloud.dataflow.workers.steps import list_steps
 from local_cloud.dataflow.workers.submission import read_submission
+from local_cloud.dataflow.workers.usage import Usage
 
 PYTHON = ".".join(map(str, sys.version_info[:2]))
 
@@ -64,6 +66,23 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder for environments."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return environments_directory()
+
+
+def test_memory_counts_for_as_long_as_it_was_held_and_cpu_also_of_a_worker_that_is_gone() -> None:
+    now = [0.0]
+    usage = Usage(clock=lambda: now[0])
+    own = os.getpid()
+    usage.look([own])
+    now[0] = 2
+    usage.look([])
+    now[0] = 100
+    usage.look([])
+    usage.shuffled(2**30)
+    found = {one.name: one.scalar or 0 for one in usage.metrics()}
+    held = psutil.Process().memory_info().rss / 2**20
+    assert found["TotalMemoryUsage"] == pytest.approx(2 * held, rel=0.5)
+    assert 0 < found["TotalVcpuTime"] <= sum(os.times()[:4])
+    assert found["TotalShuffleDataProcessed"] == 1
 
 
 def test_linked_distributions_can_be_imported_and_no_others(cache: Path) -> None:

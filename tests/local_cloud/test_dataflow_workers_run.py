@@ -132,6 +132,19 @@ def test_user_metrics_are_those_of_the_users_steps(counted: Run) -> None:
         assert run.metric("ElementCount", **about, origin="dataflow/v1b3")["scalar"] == 6
 
 
+def test_service_metrics_say_what_the_workers_used(counted: Run) -> None:
+    def used(name: str) -> float:
+        return float(counted.metric(name, origin="dataflow/v1b3", tentative=False)["scalar"])
+
+    assert 0.01 < used("TotalVcpuTime") < 60
+    # Mebibytes and seconds: Beam alone takes a hundred of them.
+    assert 10 < used("TotalMemoryUsage") < 60_000
+    # Six words and a few more keys.
+    assert 50 < used("TotalShuffleDataProcessed") * 2**30 < 10_000
+    assert used("BillableShuffleDataProcessed") == used("TotalShuffleDataProcessed") / 4
+    assert used("TotalPdUsage") == used("TotalSsdUsage") == 0
+
+
 def test_elements_of_a_megabyte_pass_through_all_workers(prepared: Jobs) -> None:
     assert prepared.service.start(prepared["large"]).finish() == DONE
     assert prepared.output("large") == ["75"]

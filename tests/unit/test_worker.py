@@ -18,9 +18,9 @@ from beam_jobs.engine import worker as worker_module
 from beam_jobs.engine.blocks import BlockReader
 from beam_jobs.engine.parts import Part, Share, share_out
 from beam_jobs.engine.reports import Findings
-from beam_jobs.engine.transforms import CheckParts, follow_each_other
+from beam_jobs.engine.transforms import CheckParts, ComputeStates, follow_each_other
 from beam_jobs.engine.worker import ShareFound, Worker
-from beam_jobs.errors import InputError
+from beam_jobs.errors import InputError, UsageError
 from beam_jobs.files import InputFile
 from beam_jobs.formats import csv_cut, parquet_files
 from beam_jobs.formats.formats import Dialect
@@ -270,3 +270,14 @@ def test_small_files_and_large_ones_come_in_their_order(
     found = opened.compute(whole(paths))
     opened.close()
     assert result(plan, [found]) == [(list(range(begin)),)]
+
+
+def test_a_worker_of_another_duckdb_than_the_launchers_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plan = plan_query(_QUERY, _LAYOUT.input_columns)
+    compute = ComputeStates(BlockReader(_LAYOUT, _LAYOUT.columns), [plan], 1, 1, [])
+    monkeypatch.setattr("duckdb.__version__", "0.0")
+    with pytest.raises(UsageError, match="'0.0'.* launched with .*make its image"):
+        compute.setup()
+    compute.teardown()

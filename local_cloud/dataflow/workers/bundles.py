@@ -11,7 +11,7 @@ from typing import Any
 
 import grpc
 from apache_beam.portability.api import beam_fn_api_pb2
-from apache_beam.runners.portability.fn_api_runner import execution
+from apache_beam.runners.portability.fn_api_runner import execution, translations
 
 from local_cloud.dataflow.workers import metrics
 from local_cloud.dataflow.workers.errors import JobError
@@ -96,6 +96,8 @@ class Bundles:
             for output in outputs:
                 if isinstance(output, beam_fn_api_pb2.Elements.Data):
                     name = data[output.transform_id]
+                    if translations.split_buffer_id(name)[0] == "group":
+                        self.progress.usage.shuffled(len(output.data))
                     self.context.get_buffer(name, output.transform_id).append(output.data)
                     continue
                 name = timers[(output.transform_id, output.timer_family_id)][0]

@@ -21,6 +21,7 @@ from apache_beam.runners.worker import data_plane
 from apache_beam.utils import thread_pool_executor
 from google.protobuf import text_format
 
+from local_cloud.dataflow.workers.usage import Usage
 from local_cloud.dataflow.workers.worker_logs import WorkerLogs
 
 ENVIRONMENT_URN = "local_cloud:environment:worker:v1"
@@ -179,6 +180,7 @@ class Worker(worker_handlers.GrpcWorkerHandler):  # type: ignore[misc]
     def close(self) -> None:
         """Ends the process."""
         if self.current is not None:
+            self._pool.look()
             self.current.close()
 
     def host_from_worker(self) -> str:
@@ -199,6 +201,7 @@ class WorkerPool:
         self._start = start
         self._on_change = on_change
         self._workers: list[Worker] = []
+        self.usage = Usage()
 
     def add(self, worker: Worker) -> int:
         """Takes in a worker and returns its number."""
@@ -219,6 +222,10 @@ class WorkerPool:
         connections = [worker.current for worker in self._workers]
         return [one.pid for one in connections if one is not None and one.loss is None]
 
+    def look(self) -> None:
+        """Looks at what the processes that run have used."""
+        self.usage.look(self.pids())
+
     def kill_one(self) -> bool:
         """Kills one worker process; returns whether there was one."""
         for pid in self.pids():
@@ -229,6 +236,7 @@ class WorkerPool:
 
     def changed(self) -> None:
         """Tells which processes there are."""
+        self.look()
         self._on_change(self.pids())
 
 

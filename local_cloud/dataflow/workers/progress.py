@@ -10,9 +10,10 @@ from apache_beam.portability.api import beam_fn_api_pb2, metrics_pb2
 
 from local_cloud.dataflow.events import MetricsChanged, StepsChanged, StepState
 from local_cloud.dataflow.workers import metrics
-from local_cloud.dataflow.workers.harness import Connection
+from local_cloud.dataflow.workers.harness import Connection, WorkerPool
 from local_cloud.dataflow.workers.reporting import Reporter
 from local_cloud.dataflow.workers.steps import Steps
+from local_cloud.dataflow.workers.usage import Usage
 
 _INTERVAL_SECONDS = 1
 
@@ -23,11 +24,13 @@ class Progress:
     Args:
         steps: The steps of its pipeline.
         reporter: Is told.
+        pool: The run's workers, which are looked at.
     """
 
-    def __init__(self, steps: Steps, reporter: Reporter) -> None:
+    def __init__(self, steps: Steps, reporter: Reporter, pool: WorkerPool) -> None:
         self._steps = steps
         self._reporter = reporter
+        self._pool = pool
         self._lock = threading.Lock()
         self._committed: metrics.Infos = []
         self._counted: dict[str, Set[str]] = {}
@@ -36,6 +39,11 @@ class Progress:
         self._finished = threading.Event()
         self._gave_up = threading.Event()
         self._told: object = None
+
+    @property
+    def usage(self) -> Usage:
+        """What the workers have used."""
+        return self._pool.usage
 
     @contextlib.contextmanager
     def telling(self) -> Iterator[None]:
@@ -107,13 +115,14 @@ class Progress:
         while not self._finished.wait(_INTERVAL_SECONDS):
             with self._lock:
                 running = dict(self._running)
+            self._pool.look()
             self._tell(_counted(running))
 
     def _tell(self, uncommitted: Iterable[metrics_pb2.MonitoringInfo]) -> None:
         with self._lock:
             committed, states = self._committed, self._states()
         tentative = metrics.add(committed, uncommitted)
-        found = metrics.describe(committed, tentative, self._steps)
+        found = metrics.describe(committed, tentative, self._steps) + self.usage.metrics()
         steps = self._steps.events(states, metrics.elements(tentative))
         if self._told != (told := (found, steps)):
             self._told = told

@@ -104,7 +104,7 @@ class Job:
         count = submission.workers
         self._reporter.message("JOB_MESSAGE_BASIC", f"Starting {count} worker processes...")
         steps = list_steps(pipeline)
-        progress = Progress(steps, self._reporter)
+        progress = Progress(steps, self._reporter, self._pool)
         base = environment.base or environment
         harness.install(self._pool, WorkerLogs(self._reporter.message, base.site))
         with progress.telling():

@@ -1,0 +1,1 @@
+"""Brings a commit into production with gcloud: images, templates, DAGs and settings."""
