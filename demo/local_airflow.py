@@ -11,25 +11,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
-import requests
+from demo.airflow_client import AirflowClient, AirflowError
 
 ROOT = Path(__file__).resolve().parents[1]
 
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
-_HEALTHY = ("metadatabase", "scheduler", "dag_processor", "triggerer")
 _START_SECONDS = 120
 _END_SECONDS = 10
-_LOOK_SECONDS = 0.25
 USER, PASSWORD = "admin", "admin"
-
-
-class AirflowError(Exception):
-    """An Airflow that does not start, or does not do what it is told."""
 
 
 def airflow_environment(home: Path, storage: str, database: str | None = None) -> dict[str, str]:
@@ -55,6 +47,9 @@ def airflow_environment(home: Path, storage: str, database: str | None = None) -
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "1",
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "5",
+        # How often is looked for tasks that were lost with their scheduler; by default 300.
+        "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url,
         # The same driver for both: Airflow's default for the second is another one.
         **({"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": url} if database else {}),
@@ -64,16 +59,7 @@ def airflow_environment(home: Path, storage: str, database: str | None = None) -
     }
 
 
-@dataclass(frozen=True)
-class Run:
-    """A run of a DAG, as Airflow's API describes it."""
-
-    dag_id: str
-    run_id: str
-    state: str
-
-
-class LocalAirflow:
+class LocalAirflow(AirflowClient):
     """Airflow's components, as processes that end with the ``with`` block.
 
     Example::
@@ -99,12 +85,11 @@ class LocalAirflow:
             show: Called with each line that a component writes, the component's name before it.
         """
         self._home = home
-        self.port = port or _free_port()
+        self.port = port or free_port()
+        super().__init__(f"http://127.0.0.1:{self.port}", USER, PASSWORD)
         self._show = show
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._readers: list[threading.Thread] = []
-        self._session = requests.Session()
-        self._session.trust_env = False  # Never by way of the local cloud's proxy.
         self.environment = {**environment, **self._own_variables()}
 
     def _own_variables(self) -> dict[str, str]:
@@ -121,19 +106,13 @@ class LocalAirflow:
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(users),
             "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
-            "AIRFLOW__CORE__PARALLELISM": str(max(4, os.cpu_count() or 1)),
+            "AIRFLOW__CORE__PARALLELISM": "4",
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
-            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "5",
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
             "PYTHONUNBUFFERED": "1",
         }
-
-    @property
-    def url(self) -> str:
-        """Of the web page."""
-        return f"http://127.0.0.1:{self.port}"
 
     def log(self, component: str) -> Path:
         """What a component has written."""
@@ -205,6 +184,18 @@ class LocalAirflow:
         reader.start()
         self._readers.append(reader)
 
+    def pid(self, component: str) -> int:
+        """The process of a component, which leads a group of its own."""
+        return self._processes[component].pid
+
+    def start_what_died(self) -> list[str]:
+        """Starts again the components that have ended by themselves, and names them."""
+        died = [name for name, process in self._processes.items() if process.poll() is not None]
+        for component in died:
+            self.kill(component)  # What it has left behind.
+            self.start(component)
+        return died
+
     def kill(self, component: str) -> None:
         """Kills a component with SIGKILL, and all that it started."""
         self._kill_group(self._processes[component])
@@ -223,31 +214,13 @@ class LocalAirflow:
                 if self._show:
                     self._show(f"{component:13} | {line.decode(errors='replace').rstrip()}")
 
-    def looks(self, within: float, what: Callable[[], object]) -> Iterator[None]:
-        """Yields now and then, for a loop that waits for a condition.
-
-        Args:
-            within: Seconds.
-            what: Says what is there when the time is up.
-
-        Raises:
-            AirflowError: The time is up.
-        """
-        until = time.monotonic() + within
-        while time.monotonic() < until:
-            yield
-            time.sleep(_LOOK_SECONDS)
-        raise AirflowError(f"nothing came of it in {within:.0f} s: {what()}")
-
     def _wait_until_healthy(self) -> None:
         for _ in self.looks(_START_SECONDS, self._ends_of_logs):
             for component, process in self._processes.items():
                 if process.poll() is not None:
                     raise AirflowError(f"{component} ended: {self._tail(component)}")
-            with contextlib.suppress(requests.RequestException):
-                found = self._session.get(f"{self.url}/api/v2/monitor/health", timeout=5).json()
-                if all(found[name]["status"] == "healthy" for name in _HEALTHY):
-                    return
+            if not self.unhealthy():
+                return
 
     def _ends_of_logs(self) -> str:
         return "\n".join(f"{component}: {self._tail(component)}" for component in COMPONENTS)
@@ -255,77 +228,9 @@ class LocalAirflow:
     def _tail(self, component: str) -> str:
         return "\n".join(self.log(component).read_text(errors="replace").splitlines()[-15:])
 
-    def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """Calls Airflow's REST API and returns what it answers.
 
-        Raises:
-            AirflowError: It answers an error.
-        """
-        if "Authorization" not in self._session.headers:
-            account = {"username": USER, "password": PASSWORD}
-            answer = self._session.post(f"{self.url}/auth/token", json=account, timeout=30)
-            self._session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
-        answer = self._session.request(method, f"{self.url}/api/v2/{path}", json=body, timeout=30)
-        if not answer.ok:
-            raise AirflowError(f"{method} {path}: {answer.status_code} {answer.text}")
-        return answer.json() if answer.content else None
-
-    def wait_for_dags(self, *dag_ids: str, within: float = 60) -> None:
-        """Waits until Airflow has read the files of some DAGs.
-
-        Raises:
-            AirflowError: It has not in that time; has the import errors.
-        """
-        for _ in self.looks(within, lambda: self.ask("GET", "importErrors")["import_errors"]):
-            if {dag["dag_id"] for dag in self.ask("GET", "dags?limit=500")["dags"]} >= {*dag_ids}:
-                return
-
-    def trigger(self, dag_id: str, form: Mapping[str, object] | None = None) -> Run:
-        """Triggers a DAG as its form does; waits first until Airflow has read it."""
-        self.wait_for_dags(dag_id)
-        body = {"conf": dict(form or {}), "logical_date": None}
-        return _run(self.ask("POST", f"dags/{dag_id}/dagRuns", body))
-
-    def runs(self, dag_id: str) -> list[Run]:
-        """All runs of a DAG."""
-        found = self.ask("GET", f"dags/{dag_id}/dagRuns?limit=500&order_by=run_after")
-        return [_run(one) for one in found["dag_runs"]]
-
-    def tasks(self, run: Run) -> dict[str, str | None]:
-        """The state of each task of a run."""
-        path = f"dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances"
-        found = self.ask("GET", path)["task_instances"]
-        return {one["task_id"]: one["state"] for one in found}
-
-    def task_log(self, run: Run, task_id: str, attempt: int = 1, map_index: int = -1) -> str:
-        """What a task has written."""
-        path = f"dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/{task_id}/logs/{attempt}"
-        found = self.ask("GET", f"{path}?full_content=true&map_index={map_index}")["content"]
-        return "\n".join(
-            " ".join(str(line[key]) for key in ("event", "error_detail") if line.get(key))
-            if isinstance(line, dict)
-            else str(line)
-            for line in found
-        )
-
-    def wait_for(self, run: Run, within: float = 300) -> Run:
-        """Waits until a run has ended.
-
-        Raises:
-            AirflowError: It has not in that time.
-        """
-        for _ in self.looks(within, lambda: self.tasks(run)):
-            found = _run(self.ask("GET", f"dags/{run.dag_id}/dagRuns/{run.run_id}"))
-            if found.state in {"success", "failed"}:
-                return found
-        raise AssertionError("looks until it raises")
-
-
-def _run(found: Mapping[str, Any]) -> Run:
-    return Run(found["dag_id"], found["dag_run_id"], found["state"])
-
-
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nothing listens on."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

@@ -17,6 +17,7 @@ from local_cloud.environment import DIRECTORY
 from local_cloud.files import Files
 from local_cloud.loopback import call, message
 from local_cloud.settings import (
+    HOST,
     PORTS,
     SERVICES,
     AlreadyRunningError,
@@ -83,6 +84,7 @@ def _up(options: argparse.Namespace, files: Files) -> int:
             buckets=options.bucket,
             ports=dict(options.port),
             pass_through=options.pass_through,
+            host=options.host,
         )
         print(f"The local cloud in {files.directory} is ready.\n")
     except AlreadyRunningError:
@@ -244,6 +246,10 @@ def _add_up(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     up.add_argument(
         "--pass_through", action="append", default=[], metavar="HOST",
         help="a host, not Google's, that clients may reach, such as a package index",
+    )  # fmt: skip
+    up.add_argument(
+        "--host", default=HOST, metavar="NAME",
+        help="of the container it runs in, for clients in others: it then listens on all addresses",
     )  # fmt: skip
     up.add_argument(
         "--without", action="append", default=[], metavar="SERVICE", choices=SERVICES[1:],

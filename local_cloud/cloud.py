@@ -21,9 +21,11 @@ from local_cloud.environment import client_environment, postgres_url
 from local_cloud.files import Files
 from local_cloud.settings import (
     DEFAULT_PROJECT,
+    HOST,
     AlreadyRunningError,
     LocalCloudError,
     Settings,
+    check_host,
     check_pass_through,
     check_port_names,
     check_services,
@@ -57,6 +59,7 @@ class LocalCloud:
         buckets: Sequence[str] = (),
         ports: Mapping[str, int] | None = None,
         pass_through: Sequence[str] = (),
+        host: str = HOST,
     ) -> None:
         """Says what is to be started.
 
@@ -67,8 +70,9 @@ class LocalCloud:
             buckets: Buckets to make, where they are not there.
             ports: Ports by name, such as ``{"storage": 9000}``; by default free ones.
             pass_through: Hosts, not Google's, that clients can reach.
+            host: The name of the container that it runs in, for clients in others.
         """
-        self._wanted = (services, projects, buckets, ports or {}, pass_through)
+        self._wanted = (services, projects, buckets, ports or {}, pass_through, host)
         self._given = directory
         self._files: Files | None = None
         self._supervisor: subprocess.Popen[bytes] | None = None
@@ -81,7 +85,7 @@ class LocalCloud:
         """
         directory = Path(self._given or tempfile.mkdtemp(prefix="local-cloud-")).resolve()
         self._files = Files(directory)
-        services, projects, buckets, ports, pass_through = self._wanted
+        services, projects, buckets, ports, pass_through, host = self._wanted
         try:
             self._settings, self._supervisor = start(
                 self._files,
@@ -91,6 +95,7 @@ class LocalCloud:
                 buckets=buckets,
                 ports=ports,
                 pass_through=pass_through,
+                host=host,
             )
         except BaseException:
             self._remove_temporary()
@@ -211,6 +216,7 @@ def start(
     buckets: Sequence[str],
     ports: Mapping[str, int],
     pass_through: Sequence[str],
+    host: str,
 ) -> tuple[Settings, subprocess.Popen[bytes]]:
     """Starts a local cloud, and waits until all of its services are ready.
 
@@ -222,6 +228,7 @@ def start(
         buckets: The buckets to make.
         ports: Ports by name.
         pass_through: Hosts that clients can reach.
+        host: The name under which clients reach it.
 
     Returns:
         What it was started with, and its supervisor.
@@ -234,6 +241,7 @@ def start(
     checked = check_services(services)
     check_port_names(list(ports))
     check_pass_through(pass_through)
+    check_host(host, checked)
     if buckets and "storage" not in checked:
         raise LocalCloudError("Buckets take the storage service, which is left out.")
     prepare_directory(files.directory)
@@ -247,6 +255,7 @@ def start(
             projects=tuple(projects) or (DEFAULT_PROJECT,),
             buckets=tuple(buckets),
             pass_through=tuple(pass_through),
+            host=host,
         )
         save_settings(files.directory, settings)
         return settings, _start_supervisor(files, leashed=leashed)

@@ -51,15 +51,17 @@ def client_environment(
     """
     project = settings.projects[0]
     gateway = settings.url("gateway")
+    metadata = gateway.removeprefix("http://")
+    direct = _LOOPBACK if settings.host == HOST else f"{_LOOPBACK},{settings.host}"
     key, trusted = str(files.service_account), str(files.trusted)
     variables = {
         DIRECTORY: str(files.directory),
         "GOOGLE_CLOUD_PROJECT": project,
         "GOOGLE_APPLICATION_CREDENTIALS": key,
         # In case a client does without the key file.
-        "GCE_METADATA_HOST": f"{HOST}:{settings.ports['gateway']}",
-        "GCE_METADATA_ROOT": f"{HOST}:{settings.ports['gateway']}",
-        "GCE_METADATA_IP": f"{HOST}:{settings.ports['gateway']}",
+        "GCE_METADATA_HOST": metadata,
+        "GCE_METADATA_ROOT": metadata,
+        "GCE_METADATA_IP": metadata,
         "CLOUDSDK_CONFIG": str(files.gcloud),
         "CLOUDSDK_ACTIVE_CONFIG_NAME": "default",
         "CLOUDSDK_CORE_PROJECT": project,
@@ -73,7 +75,7 @@ def client_environment(
         "SSL_CERT_DIR": str(files.trusted.parent),
         **dict.fromkeys(_BUNDLES, trusted),
         **dict.fromkeys(_PROXIES, gateway),
-        **dict.fromkeys(_NO_PROXIES, _LOOPBACK),
+        **dict.fromkeys(_NO_PROXIES, direct),
     }
     if "storage" in settings.services:
         variables |= _storage(settings.url("storage"))

@@ -40,6 +40,8 @@ def services_of(files: Files, settings: Settings) -> list[Service]:
 def _service(name: str, files: Files, settings: Settings) -> Service:
     port = settings.ports[name]
     arguments = ["--port", str(port)]
+    if name != "postgres":
+        arguments += ["--host", settings.address]
     if name == "gateway":
         arguments += ["--directory", str(files.directory), *_gateway_arguments(settings)]
     else:

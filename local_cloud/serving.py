@@ -148,8 +148,8 @@ class UvicornConfig(uvicorn.Config):
         self.http_protocol_class = WithTransport
 
 
-def serve(app: ASGIApp, port: int) -> None:
-    """Serves an app on a port of loopback until the process is told to end.
+def serve(app: ASGIApp, port: int, host: str = HOST) -> None:
+    """Serves an app on a port of an address, loopback's, until the process is told to end.
 
     Raises:
         SystemExit: The port is taken.
@@ -157,11 +157,11 @@ def serve(app: ASGIApp, port: int) -> None:
     # So that libraries that log at INFO say so in the service's log, each line with its time.
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     config = UvicornConfig(app, log_config=None, access_log=False, timeout_graceful_shutdown=3)
-    uvicorn.Server(config).run(sockets=[listen(port)])
+    uvicorn.Server(config).run(sockets=[listen(port, host)])
 
 
-def listen(port: int) -> socket.socket:
-    """A listening socket on loopback.
+def listen(port: int, host: str = HOST) -> socket.socket:
+    """A listening socket on an address, loopback's.
 
     Raises:
         SystemExit: The port is taken; says so in a sentence.
@@ -170,9 +170,9 @@ def listen(port: int) -> socket.socket:
     # A port whose last connections are still closing can be used again; one in use cannot.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((HOST, port))
+        listener.bind((host, port))
     except OSError as error:
-        sys.exit(f"Port {port} of {HOST} cannot be used: {error.strerror}. Choose another one.")
+        sys.exit(f"Port {port} of {host} cannot be used: {error.strerror}. Choose another one.")
     listener.listen(512)
     return listener
 

@@ -14,6 +14,7 @@ from local_cloud.files import Files, write_atomically
 from local_cloud.gateway.hosts import is_google
 
 HOST = "127.0.0.1"
+EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - only where the user names a host for other containers
 DEFAULT_PROJECT = "local-project"
 DEFAULT_REGION = "us-central1"
 POSTGRES_USER = "airflow"
@@ -48,6 +49,7 @@ class Settings:
         projects: The projects that exist; the first is the clients' default.
         buckets: The buckets that are made when there is none of the name.
         pass_through: Hosts, not Google's, that the gateway lets clients reach.
+        host: The name under which clients reach all services.
     """
 
     services: tuple[str, ...]
@@ -55,10 +57,16 @@ class Settings:
     projects: tuple[str, ...] = (DEFAULT_PROJECT,)
     buckets: tuple[str, ...] = ()
     pass_through: tuple[str, ...] = ()
+    host: str = HOST
+
+    @property
+    def address(self) -> str:
+        """The address that the services listen on: all of the container's for clients in others."""
+        return HOST if self.host == HOST else EVERY_ADDRESS
 
     def url(self, port_name: str) -> str:
         """The URL of what listens on the port of this name."""
-        return f"http://{HOST}:{self.ports[port_name]}"
+        return f"http://{self.host}:{self.ports[port_name]}"
 
 
 def is_local_cloud(directory: Path) -> bool:
@@ -74,8 +82,9 @@ def load_settings(directory: Path) -> Settings:
     """
     try:
         document = json.loads(Files(directory).settings.read_text())
-        lists = {key: tuple(value) for key, value in document.items() if key != "ports"}
-        return Settings(ports=document["ports"], **lists)
+        ports, host = document.pop("ports"), document.pop("host", HOST)
+        lists = {key: tuple(value) for key, value in document.items()}
+        return Settings(ports=ports, host=host, **lists)
     except FileNotFoundError:
         raise LocalCloudError(
             f"{directory} has no local cloud. Start one there with `up`."
@@ -147,6 +156,16 @@ def check_services(names: Sequence[str]) -> tuple[str, ...]:
         if name not in SERVICES:
             raise LocalCloudError(f"There is no service {name!r}, only: {', '.join(SERVICES)}.")
     return tuple(name for name in SERVICES if name == "gateway" or name in names)
+
+
+def check_host(host: str, services: Sequence[str]) -> None:
+    """Checks that services can be reached under a host's name.
+
+    Raises:
+        LocalCloudError: One of them serves this machine only.
+    """
+    if host != HOST and "postgres" in services:
+        raise LocalCloudError(f"Postgres serves {HOST} only: leave it out, --without postgres.")
 
 
 def check_port_names(names: Sequence[str]) -> None:

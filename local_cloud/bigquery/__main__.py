@@ -15,7 +15,7 @@ from local_cloud.bigquery.api_tables import TablesApi
 from local_cloud.bigquery.store import Store
 from local_cloud.errors import ServiceError
 from local_cloud.faults import Faults
-from local_cloud.serving import build_app, serve
+from local_cloud.serving import HOST, build_app, serve
 
 
 def main() -> None:
@@ -23,12 +23,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m local_cloud.bigquery", description=__doc__)
     parser.add_argument("--directory", type=Path, required=True, help="where everything is kept")
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--host", default=HOST, help="its address (default: %(default)s)")
     parser.add_argument(
         "--project", action="append", help="a project that exists; may be given again"
     )
     arguments = parser.parse_args()
     app = bigquery_app(arguments.directory, arguments.project or ["local-project"])
-    serve(app, arguments.port)
+    serve(app, arguments.port, arguments.host)
 
 
 def bigquery_app(directory: Path, projects: list[str]) -> Starlette:

@@ -17,7 +17,7 @@ from local_cloud.files import Files
 from local_cloud.gateway.hosts import Backend, Hosts
 from local_cloud.gateway.identity import Identity
 from local_cloud.gateway.proxy import BUFFER_BYTES, Proxy
-from local_cloud.serving import UvicornConfig, build_app, listen
+from local_cloud.serving import HOST, UvicornConfig, build_app, listen
 from local_cloud.settings import DEFAULT_PROJECT, DEFAULT_REGION
 
 _GRACE_SECONDS = 3
@@ -33,7 +33,7 @@ def main() -> None:
 async def _serve(arguments: argparse.Namespace) -> None:
     files = Files(arguments.directory)
     # The APIs of identity have a port of their own, which clients reach through the proxy's.
-    listener = listen(arguments.port)
+    listener = listen(arguments.port, arguments.host)
     inner = listen(0)
     backends = {"identity": Backend(inner.getsockname()[1])}
     if arguments.storage_port:
@@ -68,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
         "--directory", type=Path, required=True, help="the local cloud's; has its certificates"
     )
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--host", default=HOST, help="its address (default: %(default)s)")
     for name in ("storage", "dataflow", "dataflow_grpc", "bigquery"):
         parser.add_argument(f"--{name}_port", type=int, help="without it, the service is refused")
     parser.add_argument("--project", default=DEFAULT_PROJECT)

@@ -15,8 +15,9 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 from google.cloud.storage import Bucket
 
-from demo.local_airflow import ROOT, LocalAirflow, airflow_environment
-from demo.on_local_cloud import BUCKET, bucket_of, started_cloud, tallyflow_settings
+from demo.local_airflow import ROOT, LocalAirflow
+from demo.on_local_cloud import BUCKET, bucket_of
+from demo.run_dev import started
 from local_cloud import LocalCloud
 
 DATASETS = Path(__file__).with_name("datasets")
@@ -33,6 +34,16 @@ class Stack:
     def put(self, name: str, text: str) -> None:
         """Puts a file into the bucket."""
         self.bucket.blob(name).upload_from_string(text)
+
+    def lose(self, component: str) -> None:
+        """Kills a component of Airflow with all that it has started; `make dev` starts it again."""
+        leader = psutil.Process(self.airflow.pid(component))
+        family = leader.children(recursive=True)
+        self.airflow.kill(component)
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        assert self.airflow.start_what_died() == [component]
 
     @property
     def bigquery(self) -> bigquery.Client:
@@ -51,27 +62,26 @@ class Stack:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    home = tmp_path_factory.mktemp("airflow")
+    """What `make dev` starts, with the datasets of the tests beside the example."""
+    home = tmp_path_factory.mktemp("dev")
     dags = home / "dags"
-    shutil.copytree(ROOT / "dags", dags, ignore=shutil.ignore_patterns("datasets", "__pycache__"))
-    shutil.copytree(DATASETS, dags / "datasets")
-    with started_cloud(None, with_airflow=True) as cloud:
-        environment = {
-            **airflow_environment(home, f"gs://{BUCKET}", cloud.postgres_url),
-            **cloud.environment,
-            **tallyflow_settings(cloud),
-            "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
-        }
-        with LocalAirflow(home, environment) as airflow:
-            yield Stack(airflow, cloud, bucket_of(cloud))
-    assert _processes_of(home) == []
+    shutil.copytree(ROOT / "dags", dags, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(DATASETS, dags / "datasets", dirs_exist_ok=True)
+    changes = {
+        "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
+        # Reading the files over and over would take half of a processor.
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "60",
+    }
+    with started(home, changes=changes) as (cloud, airflow):
+        yield Stack(airflow, cloud, bucket_of(cloud))
+    assert _processes_of(airflow.environment["AIRFLOW_HOME"]) == []
 
 
-def _processes_of(home: Path) -> list[list[str]]:
+def _processes_of(home: str) -> list[list[str]]:
     """The processes that an Airflow has left behind, whoever their parents are."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if process.environ().get("AIRFLOW_HOME") == str(home):
+            if process.environ().get("AIRFLOW_HOME") == home:
                 found.append(process.cmdline())
     return found

@@ -9,9 +9,13 @@ from typing import Any
 
 import duckdb
 import pytest
+from airflow.utils.net import get_hostname
 
-from demo.local_airflow import ROOT, Run
+from demo.airflow_client import Run
+from demo.healthy import api_problem, cloud_problem, heartbeat_problem
+from demo.local_airflow import ROOT
 from tests.e2e.conftest import Stack
+from tests.e2e.drive import System, publish_a_day_and_lose_the_scheduler
 
 # The dataset begins on a Saturday: its first week, which began on 31 December, has two days.
 WEEK = ["2013-01-05", "2013-01-06"]
@@ -85,6 +89,31 @@ def test_a_backfill_publishes_each_day(week: Stack, tmp_path: Path) -> None:
         (tmp_path / day).mkdir()
         shown = show(week, "sales", "by_shop", f"--date={day}", tmp_path=tmp_path)
         assert shown == expected([sales_of(day)], tmp_path / day)
+
+
+def test_a_published_report_says_what_its_job_used_and_airflow_shows_the_job(week: Stack) -> None:
+    folder = "results/sales/date=2013-01-06"
+    manifest = json.loads(week.bucket.blob(f"{folder}/manifest.json").download_as_text())
+    (version,) = manifest["versions"]
+    report = json.loads(week.bucket.blob(f"{folder}/{version['report']}").download_as_text())
+    used = report["usage"]
+    assert 0 < used["vcpu_hours"] < 0.1
+    assert 0 < used["memory_gb_hours"] < 0.1
+    assert 0 < used["charged_shuffle_bytes"] < used["shuffled_bytes"] < 10_000_000
+    assert 0 < used["estimated_price"]["amount"] < 0.01
+    assert used["estimated_price"]["currency"] == "USD"
+
+    (run,) = (
+        run
+        for run in week.airflow.runs("sales_daily")
+        if run.run_id.startswith("backfill__2013-01-07")  # the day's end
+    )
+    path = f"dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/aggregate"
+    shown = week.airflow.ask("GET", f"{path}/xcomEntries/job_progress?deserialize=true")["value"]
+    assert (shown["job_id"], shown["state"]) == (used["job_id"], "done")
+    assert shown["counters"].items() >= {"files": 1, "rows": 60, "rejects": 0}.items()
+    links = week.airflow.ask("GET", f"{path}/links")["extra_links"]
+    assert links == {"Dataflow Job": f"{week.cloud.dataflow_url}/jobs/{used['job_id']}"}
 
 
 def test_published_days_are_partitions_in_bigquery(week: Stack) -> None:
@@ -196,3 +225,25 @@ def test_a_query_from_a_form_reads_no_other_file(week: Stack) -> None:
     assert run.state == "failed"
     assert "read_csv" in week.airflow.task_log(run, "aggregate")
     assert not week.bucket.blob("counts/passwords.jsonl").exists()
+
+
+def test_what_is_healthy_is_said_to_be_and_what_is_not_has_its_reason(stack: Stack) -> None:
+    database = stack.cloud.postgres_url
+    host = get_hostname()  # type: ignore[no-untyped-call]
+    for component in ("scheduler", "dag-processor", "triggerer"):
+        assert heartbeat_problem(database, component, host) is None
+    assert heartbeat_problem(database, "scheduler", "other") == "no scheduler has begun on other"
+    assert api_problem(f"{stack.airflow.url}/api/v2/monitor/health") is None
+    assert cloud_problem(stack.cloud.directory) is None
+    example = "flights/date=2013-12-31/flights.csv"
+    content = stack.bucket.blob(example).download_as_bytes()
+    stack.bucket.blob(example).delete()
+    assert str(cloud_problem(stack.cloud.directory)).endswith("HTTP Error 404: Not Found")
+    stack.bucket.blob(example).upload_from_string(content)
+
+
+def test_a_day_of_the_example_is_published_though_the_scheduler_is_lost(
+    stack: Stack, tmp_path: Path
+) -> None:
+    system = System(stack.airflow, stack.cloud.storage_url, lambda: stack.lose("scheduler"))
+    publish_a_day_and_lose_the_scheduler(system, tmp_path)

@@ -69,6 +69,18 @@ def test_up_says_how_to_use_what_it_has_started(shell: _Shell) -> None:
     assert requests.get(f"{url}/storage/v1/b?project=local-project", timeout=5).ok
 
 
+def test_a_cloud_with_a_name_serves_other_addresses_under_it(shell: _Shell) -> None:
+    said = shell("up", "--host", "localhost", status=1)
+    assert said == "Postgres serves 127.0.0.1 only: leave it out, --without postgres.\n"
+    left_out = ("--without", "dataflow", "--without", "bigquery", "--without", "postgres")
+    shell("up", "--host", "localhost", *left_out)
+    url = _variables(shell)["STORAGE_EMULATOR_HOST"]
+    assert url.startswith("http://localhost:")
+    for reached in (url, url.replace("localhost", "127.0.0.2")):  # Another address of this machine.
+        assert requests.get(f"{reached}/storage/v1/b?project=local-project", timeout=5).ok
+    assert "ready" in shell("status")
+
+
 def test_up_again_says_the_same_and_leaves_what_runs_alone(running: _Shell) -> None:
     before = Files(running.directory).status.read_text()
     said = running("up")

@@ -10,6 +10,7 @@ import pytest
 
 from local_cloud.environment import client_environment, format_environment, outer_bundle
 from local_cloud.files import Files
+from local_cloud.services import services_of
 from local_cloud.settings import SERVICES, Settings
 
 _PORTS = dict.fromkeys(("storage", "dataflow", "dataflow_grpc", "bigquery", "postgres"), 2)
@@ -23,6 +24,20 @@ def test_every_spelling_of_the_proxy_names_the_gateway() -> None:
         assert variables[name] == "http://127.0.0.1:1"
     for name in ("NO_PROXY", "no_proxy"):
         assert variables[name] == "localhost,127.0.0.1,::1"
+
+
+def test_clients_in_other_containers_reach_it_by_its_name_and_all_services_listen_there() -> None:
+    settings = Settings(services=SERVICES[:-1], ports=_SETTINGS.ports, host="cloud")
+    variables = client_environment(_FILES, settings, {})
+    assert variables["HTTPS_PROXY"] == "http://cloud:1"
+    assert variables["GCE_METADATA_HOST"] == "cloud:1"
+    assert variables["STORAGE_EMULATOR_HOST"] == "http://cloud:2"
+    assert variables["no_proxy"] == "localhost,127.0.0.1,::1,cloud"
+    assert not any("127.0.0.1:" in value for value in variables.values())
+    for service in services_of(_FILES, settings):
+        assert "--host 0.0.0.0" in " ".join(service.command)
+    for service in services_of(_FILES, _SETTINGS):
+        assert "--host 127.0.0.1" in " ".join(service.command)
 
 
 def test_a_service_that_is_left_out_has_no_variables() -> None:
