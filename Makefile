@@ -22,7 +22,7 @@ BIN := .venv/bin
 # Makes the jobs importable also for processes that Airflow starts in another folder.
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help demo dev up down logs shell secrets test test-compose check bench lock package templates deploy clean
+.PHONY: help demo dev up down logs shell secrets test test-compose check reliability bench lock package templates deploy clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -76,6 +76,9 @@ check: .venv/installed ## Check all dataset files, queries included, and the com
 	else \
 	  $(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yaml; \
 	fi
+
+reliability: .venv/installed ## Do faults to our operator and the provider's, into docs/reliability.md
+	@$(BIN)/python -m tests.e2e.faults
 
 bench: .venv/installed .tallyflow/bench/installed ## Measure Tallyflow and its peers into docs/benchmarks.md
 	@$(BIN)/python -m benchmarks --scale '$(SCALE)' --cases '$(CASES)' --rounds '$(ROUNDS)'

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
-from asgiref.sync import sync_to_async
 
 from tallyflow.dataflow_jobs import CALL_ERRORS, DataflowJobs, Patience
 from tallyflow.job_progress import JOB_PROGRESS, Push, push_of_trigger, show
@@ -92,7 +91,11 @@ class BeamJobTrigger(BaseTrigger):
         return "tallyflow.beam_job_trigger.BeamJobTrigger", {"awaited": self.awaited}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Waits. Calls are made in threads: only the synchronous client does as it is told."""
+        """Waits. Calls are made in threads: only the synchronous client does as it is told.
+
+        Not by asgiref, which does not pass on who cancels what waits for a thread: Airflow tells
+        `on_kill` from a triggerer that ends by that.
+        """
         awaited = Awaited(**self.awaited)
         event: dict[str, Any] = {"awaited": self.awaited, "error": None, "timed_out": False}
         try:
@@ -105,10 +108,9 @@ class BeamJobTrigger(BaseTrigger):
 
     async def _wait(self, awaited: Awaited) -> bool:
         """Waits for the end of the job; returns whether it came in time."""
-        jobs = await sync_to_async(awaited.jobs, thread_sensitive=False)()
+        jobs = await asyncio.to_thread(awaited.jobs)
         push = push_of_trigger(self.task_instance) if self.task_instance else None
         watch = awaited.watch(jobs, self.log, push)
-        look = sync_to_async(watch.look, thread_sensitive=False)
         # Not at once: a task that goes on before the scheduler has heard of its being deferred is
         # taken for one that ended wrongly.
         pause = awaited.every
@@ -117,7 +119,7 @@ class BeamJobTrigger(BaseTrigger):
             if left <= 0:
                 return False
             await asyncio.sleep(min(pause, left))
-            if await look() is not None:
+            if await asyncio.to_thread(watch.look) is not None:
                 return True
             pause = watch.pause
 
@@ -130,4 +132,4 @@ class BeamJobTrigger(BaseTrigger):
             end(awaited.jobs(), awaited.job_id, _END_SECONDS, drain=awaited.drain)
 
         self.log.info("Cancelling job %s", awaited.job_id)
-        await sync_to_async(cancel, thread_sensitive=False)()
+        await asyncio.to_thread(cancel)
