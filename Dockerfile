@@ -18,7 +18,7 @@ COPY tests tests
 COPY plugins plugins
 COPY dags dags
 COPY beam_jobs beam_jobs
-ENV PYTHONPATH=/opt/tallyflow \
+ENV PYTHONPATH=/opt/tallyflow:/opt/tallyflow/demo/config \
     AIRFLOW__CORE__DAGS_FOLDER=/opt/tallyflow/dags \
     AIRFLOW__CORE__PLUGINS_FOLDER=/opt/tallyflow/plugins
 

@@ -63,7 +63,7 @@ test: .venv/installed ## Check style and types and run all tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 	@cat .tallyflow/testing >> .tallyflow/tested
 
 test-compose: .venv/installed ## Run a day in containers of its own, its scheduler killed; takes Docker

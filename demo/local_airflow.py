@@ -54,7 +54,7 @@ def airflow_environment(home: Path, storage: str, database: str | None = None) -
         # The same driver for both: Airflow's default for the second is another one.
         **({"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": url} if database else {}),
         # Airflow puts the folders of DAGs and plugins on the path, but not that of beam_jobs.
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": f"{ROOT}:{ROOT}/demo/config",
         "TALLYFLOW_STORAGE": storage,
     }
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shlex
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.apache.beam.operators.beam import BeamRunPythonPipelineOperator
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout
+from airflow.sdk.exceptions import AirflowException, AirflowTaskTimeout
 from airflow.version import version as airflow_version
 
 from tallyflow.beam_job_trigger import Awaited, BeamJobTrigger
@@ -26,8 +25,8 @@ from tallyflow.job_options import TRY_LABEL, WORK_LABEL, Work, merge_options
 from tallyflow.job_progress import JobPage, show
 from tallyflow.job_usage import JOB_USAGE, used_by
 from tallyflow.job_watch import end, failure
-from tallyflow.launcher import Launcher
 from tallyflow.pipeline_command import Program
+from tallyflow.pipeline_process import PipelineProcess
 from tallyflow.portable_runners import require_job_server
 
 if TYPE_CHECKING:
@@ -40,9 +39,7 @@ _DATAFLOW = "dataflowrunner"
 _DEFAULT_CONNECTION = "google_cloud_default"
 _JOB_ID = re.compile(r"Created job with id: \[([^\]\s]+)\]|Submitted job: ([^\"\s]+)")
 _VERSION = {"labels": {"airflow-version": "v" + re.sub(r"[.+]", "-", airflow_version)}}
-# A wrong call, by the convention of argparse and of `beam_jobs.errors`.
-_USAGE_STATUS = 2
-# For a launcher to end by itself where the task goes on without it, or its job has failed.
+# For a pipeline to end by itself where the task goes on without it, or its job has failed.
 _DEFERRING_SECONDS = 3.0
 _FAILED_SECONDS = 30.0
 # A second apart, for a job whose creation was under way when its launcher was killed.
@@ -93,7 +90,7 @@ class BeamJobOperator(BeamRunPythonPipelineOperator):
         self.worker_package = worker_package
         self.template = template
         self.job_page = job_page
-        self._launcher: Launcher | None = None
+        self._process: PipelineProcess | None = None
         self._jobs: DataflowJobs | None = None
         self._work: Work | None = None
         self._is_killed = False
@@ -118,7 +115,7 @@ class BeamJobOperator(BeamRunPythonPipelineOperator):
             if not self.is_dataflow:
                 self.operator_extra_links = ()
                 require_job_server(self.runner, options)
-                self._check_status(self._started(options, stack))
+                self._check_end(self._started(options, stack))
                 return None
             limit = self.execution_timeout
             deadline = None if limit is None else time.time() + limit.total_seconds()
@@ -163,8 +160,8 @@ class BeamJobOperator(BeamRunPythonPipelineOperator):
             # At once: Airflow gives a task five seconds to end.
             with contextlib.suppress(*CALL_ERRORS):
                 jobs.cancel(self.dataflow_job_id, drain=self._drains)
-        if self._launcher is not None:
-            self._launcher.kill()
+        if self._process is not None:
+            self._process.kill()
         if jobs is not None:
             self._end_all(jobs)
 
@@ -177,7 +174,7 @@ class BeamJobOperator(BeamRunPythonPipelineOperator):
         seconds = self.dataflow_config.cancel_timeout or LOOK_SECONDS
         if self.dataflow_job_id:
             end(jobs, self.dataflow_job_id, seconds, drain=self._drains)
-        elif (work := self._work) is not None and (self._launcher or self.template):
+        elif (work := self._work) is not None and (self._process or self.template):
             for _ in range(_LAST_LOOKS):
                 for job in Patience(LOOK_SECONDS).keep_trying(lambda: jobs.named(work.job_name)):
                     if not job.is_over and job.labels.get(WORK_LABEL) == work.label:
@@ -227,8 +224,8 @@ class BeamJobOperator(BeamRunPythonPipelineOperator):
     def _launched(self, options: dict[str, Any], stack: contextlib.ExitStack) -> Job:
         """Submits the pipeline, and hears of its job."""
         assert self._work is not None  # noqa: S101 - set by _for_dataflow
-        launcher = self._started({**options, **self._packaged(stack)}, stack)
-        for line in self._logged(launcher):
+        process = self._started({**options, **self._packaged(stack)}, stack)
+        for line in process.lines():
             if found := _JOB_ID.search(line):
                 number = int(options["labels"][TRY_LABEL])
                 self._take(found[1] or found[2], number)
@@ -238,8 +235,8 @@ class BeamJobOperator(BeamRunPythonPipelineOperator):
         # Dataflow may have taken the job without that the answer has come back.
         if (job := self._found()) is not None:
             return job
-        self._check_status(launcher)
-        raise LauncherError(f"The pipeline has launched no job.\n{launcher.said_last}")
+        process.wait_until_over()
+        raise LauncherError(f"The pipeline has launched no job.\n{process.said_last}")
 
     def _launched_by_template(self, options: dict[str, Any], _: contextlib.ExitStack) -> Job:
         """Has Dataflow launch the job: one call, whose answer may be lost."""
@@ -278,7 +275,7 @@ class BeamJobOperator(BeamRunPythonPipelineOperator):
         page = jobs.url(job_id) if self.job_page is None else self.job_page.format(job_id=job_id)
         context["ti"].xcom_push(key=JobPage.key, value=page)
 
-    def _started(self, options: dict[str, Any], stack: contextlib.ExitStack) -> Launcher:
+    def _started(self, options: dict[str, Any], stack: contextlib.ExitStack) -> PipelineProcess:
         """Starts the pipeline's process, which ends with the stack at the latest."""
         program = Program(
             file=self.py_file,
@@ -290,24 +287,19 @@ class BeamJobOperator(BeamRunPythonPipelineOperator):
             gcp_conn_id=self.gcp_conn_id,
         )
         command = stack.enter_context(program.command(options))
-        self.log.info("Running %s", shlex.join(command))
-        self._launcher = launcher = Launcher(command)
-        stack.callback(launcher.kill)
-        return launcher
+        self._process = process = PipelineProcess(command, self.log)
+        stack.callback(process.kill)
+        return process
 
-    def _logged(self, launcher: Launcher, seconds: float | None = None) -> Iterator[str]:
-        for line in launcher.lines(seconds):
-            self.log.info("%s", line)
-            yield line
-
-    def _check_status(self, launcher: Launcher) -> None:
+    def _check_end(self, process: PipelineProcess) -> None:
         """Waits for the end of the pipeline's process; raises if it failed."""
-        for _ in self._logged(launcher):
-            pass
+        try:
+            process.wait_until_over()
+        except AirflowException:
+            if not self._is_killed:
+                raise
         if self._is_killed:
             raise AirflowException("The task was killed")
-        if status := launcher.wait():
-            _refuse(status, launcher.said_last)
 
     def _waited(self, job: Job, deadline: float | None) -> dict[str, str]:
         assert self._jobs is not None  # noqa: S101 - set by _for_dataflow
@@ -329,42 +321,37 @@ class BeamJobOperator(BeamRunPythonPipelineOperator):
         while (found := watch.look()) is None:
             if self.deferrable:
                 self._defer(awaited)
-            self._listen(watch.pause)
+            self._pause(watch.pause)
         return self._concluded(found, until_over=awaited.until_over)
 
     def _defer(self, awaited: Awaited) -> NoReturn:
         """Leaves the wait to the triggerer; a pipeline that does not itself wait may end first."""
-        if (launcher := self._launcher) is not None:
-            for _ in self._logged(launcher, _DEFERRING_SECONDS):
-                pass
-            if status := launcher.status:
-                _refuse(status, launcher.said_last)
+        if self._process is not None:
+            self._process.listen(_DEFERRING_SECONDS)
+            self._process.check()
         self.defer(trigger=BeamJobTrigger(asdict(awaited)), method_name="execute_complete")
         raise AssertionError("defer raises")
 
-    def _listen(self, seconds: float) -> None:
-        """Waits, and tells what the pipeline's process says meanwhile."""
-        until = time.monotonic() + seconds
-        if self._launcher is not None:
-            for _ in self._logged(self._launcher, seconds):
-                pass
-        time.sleep(max(0.0, until - time.monotonic()))
+    def _pause(self, seconds: float) -> None:
+        if self._process is None:
+            time.sleep(seconds)
+        else:
+            self._process.wait(seconds)
 
     def _concluded(self, job: Job, *, until_over: bool | None) -> dict[str, str]:
         """What becomes of the task when there is no more to wait for."""
         assert self._jobs is not None  # noqa: S101 - set before
-        launcher = self._launcher
+        process = self._process
         if not job.is_over and not job.is_ending and until_over is not True:
             return {"dataflow_job_id": job.id}
         self._tell_usage(job)
         if not job.is_good:
-            if launcher is not None:
-                for _ in self._logged(launcher, _FAILED_SECONDS):
-                    pass
+            if process is not None:
+                process.listen(_FAILED_SECONDS)
             raise failure(self._jobs, job)
-        if launcher is not None:
+        if process is not None:
             try:
-                self._check_status(launcher)
+                self._check_end(process)
             except AirflowException:
                 self._memory.refuse()
                 raise
@@ -378,10 +365,3 @@ class BeamJobOperator(BeamRunPythonPipelineOperator):
         options = merge_options(self.default_pipeline_options, self.pipeline_options)
         if job.is_over and (usage := used_by(self._jobs, job.id, options, self.log)):
             show(self._execute_context["ti"].xcom_push, JOB_USAGE, usage, self.log)
-
-
-def _refuse(status: int, said: str) -> NoReturn:
-    text = f"The pipeline's process ended with status {status}:\n{said}"
-    if status == _USAGE_STATUS:
-        raise AirflowFailException(text)
-    raise LauncherError(text)

@@ -100,4 +100,4 @@ def test_without_a_job_server_nothing_is_started_and_nothing_downloaded(
     task = operator(runner)
     with pytest.raises(AirflowFailException, match="job_endpoint=HOST:PORT.*_job_server_jar"):
         task.execute(Task("none", tmp_path / "store").context())
-    assert task._launcher is None
+    assert task._process is None

@@ -95,7 +95,7 @@ def test_a_component_has_the_settings_of_make_dev(component: str, dev: dict[str,
 
 def test_the_image_says_where_its_code_is() -> None:
     for name, folder in (
-        ("PYTHONPATH", ""),
+        ("PYTHONPATH", ":/opt/tallyflow/demo/config"),
         ("AIRFLOW__CORE__DAGS_FOLDER", "/dags"),
         ("AIRFLOW__CORE__PLUGINS_FOLDER", "/plugins"),
     ):

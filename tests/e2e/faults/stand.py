@@ -25,13 +25,6 @@ from local_cloud.loopback import call
 HERE = Path(__file__).parent
 # The time of the tasks of the DAGs that have a limit.
 LIMIT_SECONDS = 75
-# The tasks are forks of the scheduler: what it has imported they need not, each for seconds.
-_PRELOADED = """
-import sys
-if "scheduler" in sys.argv:
-    import airflow.providers.apache.beam.operators.beam
-    import airflow.providers.google.cloud.hooks.dataflow
-"""
 _ACTIVE = {f"JOB_STATE_{name}" for name in ("QUEUED", "PENDING", "RUNNING", "CANCELLING")}
 _T = TypeVar("_T")
 
@@ -170,8 +163,6 @@ def started_stand(home: Path, *, heartbeat_seconds: int = 30) -> Iterator[Stand]
     signs.mkdir(parents=True)
     dags = shutil.copytree(HERE / "dags", home / "dags")
     shutil.copy(ROOT / "dags" / "dataset_dags.py", dags)
-    (home / "config").mkdir()
-    (home / "config" / "airflow_local_settings.py").write_text(_PRELOADED)
     with started_cloud(None, with_airflow=True) as cloud:
         environment = {
             **airflow_environment(home, f"gs://{BUCKET}", cloud.postgres_url),
