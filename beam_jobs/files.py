@@ -1,4 +1,4 @@
-"""Input files and result files, on local disk and in Cloud Storage alike.
+"""Input files, on local disk and in Cloud Storage alike.
 
 Local paths need no Beam; anything with a scheme (``gs://…``) goes through Beam's filesystems, which
 are imported only then.
@@ -7,24 +7,19 @@ are imported only then.
 from __future__ import annotations
 
 import contextlib
-import errno
 import glob
 import io
 import os
 import re
-import secrets
 import shutil
 import stat
-import tempfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, cast
 
-import zstandard
-
-from beam_jobs.errors import InputError, TallyflowError, UsageError
+from beam_jobs.errors import InputError, UsageError
+from beam_jobs.filesystems import failing, filesystems, is_remote
 from beam_jobs.formats.decompress import ENDINGS, decompressed
 from beam_jobs.formats.encodings import transcoded
 from beam_jobs.formats.formats import COMPRESSION_ENDINGS, Compression, Encoding
@@ -63,11 +58,6 @@ class InputFile:
         return bool(self.compression_ending)
 
 
-def is_remote(path: str) -> bool:
-    """Whether a path is a URL of a filesystem of Beam's, such as ``gs://bucket/object``."""
-    return "://" in path
-
-
 def match_files(pattern: str, compression: Compression | None = None) -> list[InputFile]:
     """Return the files that match a glob pattern, in order of their paths.
 
@@ -84,7 +74,7 @@ def match_files(pattern: str, compression: Compression | None = None) -> list[In
     if is_remote(pattern):
         found = _match_remote(pattern)
     else:
-        with _failing(pattern, "cannot be listed", InputError):
+        with failing(pattern, "cannot be listed", InputError):
             found = _match_local(pattern)
     for file in found:
         if not file.path.isprintable():
@@ -138,7 +128,7 @@ def _match_local(pattern: str) -> list[InputFile]:
 
 
 def _local_file(path: str) -> InputFile:
-    with _failing(path, "cannot be read", InputError):
+    with failing(path, "cannot be read", InputError):
         status = Path(path).stat()
     if not stat.S_ISREG(status.st_mode):
         raise InputError(f"{path}: is not a regular file")
@@ -153,31 +143,19 @@ def _check_folders(pattern: str) -> None:
     _check_folders(folders)
     for folder in glob.glob(folders, recursive=True):  # noqa: PTH207
         if Path(folder).is_dir():
-            with _failing(folder, "cannot be listed", InputError), os.scandir(folder):
+            with failing(folder, "cannot be listed", InputError), os.scandir(folder):
                 pass
 
 
 def _match_remote(pattern: str) -> list[InputFile]:
-    with _failing(pattern, "cannot be listed", InputError):
-        (result,) = _filesystems(pattern).match([pattern])
+    with failing(pattern, "cannot be listed", InputError):
+        (result,) = filesystems(pattern).match([pattern])
     return [
         InputFile(found.path, found.size_in_bytes, found.last_updated_in_seconds)
         for found in result.metadata_list
         # A "folder" made in a bucket's console is an object of no bytes whose name ends in a slash.
         if not found.path.endswith("/") and ("/." in pattern or "/." not in found.path)
     ]
-
-
-def _filesystems(path: str) -> Any:
-    """Return Beam's filesystems, the one of a path being known to them."""
-    from apache_beam.io.filesystems import FileSystems
-
-    try:
-        FileSystems.get_filesystem(path)
-    except ValueError as error:
-        scheme = path.partition("://")[0]
-        raise UsageError(f"{path}: no filesystem for {scheme}:// is installed") from error
-    return FileSystems
 
 
 def content_ending(path: str) -> str:
@@ -199,7 +177,7 @@ def open_input(file: InputFile, encoding: Encoding | None = None) -> Iterator[IO
             beginning is of another encoding.
     """
     path = file.path
-    with _failing(path, "cannot be read", InputError), _open_raw(path) as raw:
+    with failing(path, "cannot be read", InputError), _open_raw(path) as raw:
         stream = decompressed(raw, file.compression_ending) if file.is_compressed else raw
         if encoding and encoding != "utf-8":
             stream = transcoded(stream, encoding, path)
@@ -234,34 +212,8 @@ def _open_raw(path: str) -> IO[bytes]:
         return Path(path).open("rb")
     from apache_beam.io.filesystem import CompressionTypes
 
-    stream = _filesystems(path).open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+    stream = filesystems(path).open(path, compression_type=CompressionTypes.UNCOMPRESSED)
     return cast("IO[bytes]", stream)
-
-
-def write_file(local: str, destination: str) -> None:
-    """Put a finished local file at its destination, in one step for whoever reads there.
-
-    Raises:
-        TallyflowError: The destination cannot be written.
-    """
-    with _failing(destination, "cannot be written"):
-        if is_remote(destination):
-            # An object appears when its upload is complete; a failed upload leaves the old one.
-            with (
-                Path(local).open("rb") as source,
-                _filesystems(destination).create(destination) as target,
-            ):
-                shutil.copyfileobj(source, target, _COPY_BUFFER_BYTES)
-        else:
-            _replace(Path(local), Path(destination))
-
-
-def write_text(text: str, destination: str) -> None:
-    """Put a text at its destination as `write_file` does, which see."""
-    with tempfile.TemporaryDirectory(prefix="tallyflow-") as scratch:
-        local = Path(scratch, "text")
-        local.write_text(text, encoding="utf-8")
-        write_file(str(local), destination)
 
 
 def local_copy(path: str, copy: str) -> str:
@@ -279,84 +231,3 @@ def local_copy(path: str, copy: str) -> str:
     with open_input(InputFile(path, 0)) as source, Path(copy).open("wb") as target:
         shutil.copyfileobj(source, target, _COPY_BUFFER_BYTES)
     return copy
-
-
-def _replace(local: Path, destination: Path) -> None:
-    """Copy a file beside its destination and then put it there in one step."""
-    try:
-        destination.parent.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from error
-    beside = destination.parent / f".{secrets.token_hex(8)}.part"
-    try:
-        with local.open("rb") as source, beside.open("xb") as target:
-            shutil.copyfileobj(source, target, _COPY_BUFFER_BYTES)
-            target.flush()
-            os.fsync(target.fileno())
-        beside.replace(destination)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-
-
-def move_file(staged: str, destination: str) -> None:
-    """Move a staged file to its destination; a second call after the first is no error.
-
-    Raises:
-        TallyflowError: The destination cannot be written.
-    """
-    with _failing(destination, "cannot be written"):
-        if is_remote(destination):
-            filesystems = _filesystems(destination)
-            if filesystems.exists(staged):
-                filesystems.rename([staged], [destination])
-            elif not filesystems.exists(destination):
-                raise TallyflowError(f"{destination}: cannot be written: {staged} is gone")
-        elif Path(staged).exists() or not Path(destination).exists():
-            Path(staged).replace(destination)
-
-
-def delete_file(path: str) -> None:
-    """Delete a file if it is there.
-
-    Raises:
-        TallyflowError: It is there and cannot be deleted.
-    """
-    with _failing(path, "cannot be deleted"):
-        if not is_remote(path):
-            Path(path).unlink(missing_ok=True)
-            return
-        filesystems = _filesystems(path)
-        if filesystems.exists(path):
-            filesystems.delete([path])
-
-
-def join_path(folder: str, name: str) -> str:
-    """Join a folder, local or remote, and a name."""
-    return f"{folder.rstrip('/')}/{name}"
-
-
-@contextlib.contextmanager
-def _failing(path: str, what: str, kind: type[TallyflowError] = TallyflowError) -> Iterator[None]:
-    """Turn whatever a filesystem or a decompressor raises into one line that names the path."""
-    try:
-        yield
-    except TallyflowError:
-        raise
-    except EOFError as error:
-        early = "the compressed data ends too early; is it truncated?"
-        raise kind(f"{path}: {what}: {early}") from error
-    except (OSError, zlib.error, zstandard.ZstdError) as error:
-        raise kind(f"{path}: {what}: {_reason(error)}") from error
-    except Exception as error:
-        if type(error).__module__.split(".")[0] not in ("apache_beam", "google", "requests"):
-            raise
-        raise kind(f"{path}: {what}: {_reason(error)}") from error
-
-
-def _reason(error: BaseException) -> str:
-    """Return the first line of what went wrong, within the errors that Beam wraps around it."""
-    while details := getattr(error, "exception_details", None):
-        error = next(iter(details.values()))
-    reason = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
-    return str(reason).splitlines()[0]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from beam_jobs.engine.results import check_result_ending
 from beam_jobs.errors import TallyflowError
-from beam_jobs.files import is_remote
+from beam_jobs.filesystems import is_remote
 
 LOCAL_RUNNER = "DirectRunner"
 _GCS_PATH = re.compile(r"gs://[^/*?\[]+(/|$)")

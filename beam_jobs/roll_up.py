@@ -29,7 +29,8 @@ from beam_jobs.engine.run_report import AggregateReport
 from beam_jobs.engine.states_files import fingerprint
 from beam_jobs.engine.states_files import paths as states_paths
 from beam_jobs.errors import TallyflowError
-from beam_jobs.files import join_path, write_file, write_text
+from beam_jobs.filesystems import join_path
+from beam_jobs.output_files import write_file, write_text
 from beam_jobs.publishing.describe_rollup import describe
 from beam_jobs.publishing.manifest import Contents, PublishedAggregate, Version
 from beam_jobs.publishing.partition_folder import RUNS, check_run_id, new_run_id, run_id_of

@@ -22,7 +22,8 @@ from beam_jobs.datasets.partition import Partition
 from beam_jobs.engine.results import check_result_ending, write_result
 from beam_jobs.engine.run_report import RunReport, Usage
 from beam_jobs.errors import InputError, UsageError
-from beam_jobs.files import join_path, write_file
+from beam_jobs.filesystems import join_path
+from beam_jobs.output_files import write_file
 from beam_jobs.publishing.manifest import Version
 from beam_jobs.publishing.partition_folder import PartitionFolder
 from beam_jobs.publishing.published import published_manifests, published_partitions

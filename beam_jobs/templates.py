@@ -18,7 +18,8 @@ from types import MappingProxyType
 from typing import Any
 
 from beam_jobs import aggregate_options, count_elements, options
-from beam_jobs.files import is_remote, join_path, write_text
+from beam_jobs.filesystems import is_remote, join_path
+from beam_jobs.output_files import write_text
 from beam_jobs.version import VERSION
 
 # The jobs that have a template, and what makes their parsers.

@@ -22,7 +22,8 @@ from beam_jobs.datasets.partition import Partition
 from beam_jobs.engine.run_report import RunReport
 from beam_jobs.engine.session import open_session, quote_name
 from beam_jobs.errors import InputError, QueryError, TallyflowError, UsageError
-from beam_jobs.files import join_path, local_copy
+from beam_jobs.files import local_copy
+from beam_jobs.filesystems import join_path
 from beam_jobs.publishing.conditional_files import open_store
 from beam_jobs.publishing.partition_folder import PartitionFolder
 from beam_jobs.publishing.partition_store import AUDIT, report_of

@@ -30,7 +30,7 @@ def stage_dataset(path: Path, folder: str) -> str:
     Raises:
         TallyflowError: They cannot be written.
     """
-    from beam_jobs.files import write_file
+    from beam_jobs.output_files import write_file
 
     url = staged_url(path, folder)
     # The dataset's own comes last: where it is, all of it is.
@@ -49,7 +49,8 @@ def fetch_dataset(url: str, folder: str) -> Path:
     Raises:
         InputError: It cannot be read.
     """
-    from beam_jobs.files import is_remote, local_copy, match_files
+    from beam_jobs.files import local_copy, match_files
+    from beam_jobs.filesystems import is_remote
 
     if not is_remote(url):
         return Path(url)

@@ -18,13 +18,8 @@ from beam_jobs.engine.parts import Block, Part, PartEnd, Piece, Share, SmallFile
 from beam_jobs.engine.reports import BlockReport
 from beam_jobs.engine.session import open_session
 from beam_jobs.errors import InputError
-from beam_jobs.files import (
-    changed,
-    check_unchanged,
-    is_remote,
-    open_input,
-    read_after,
-)
+from beam_jobs.files import changed, check_unchanged, open_input, read_after
+from beam_jobs.filesystems import is_remote
 from beam_jobs.formats import avro_cut, avro_files, csv_load, json_lines, lines, parquet_blocks
 from beam_jobs.formats.csv_cut import CsvCutter, CsvPiece, unproven
 from beam_jobs.formats.formats import Encoding

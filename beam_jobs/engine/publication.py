@@ -30,7 +30,7 @@ from beam_jobs.engine.run_report import (
 )
 from beam_jobs.engine.states_files import fingerprint, write_states
 from beam_jobs.errors import InputError, TallyflowError
-from beam_jobs.files import delete_file, move_file, write_file, write_text
+from beam_jobs.output_files import delete_file, move_file, write_file, write_text
 from beam_jobs.sql import Plan
 from beam_jobs.sql.functions import APPROXIMATE
 

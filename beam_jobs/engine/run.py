@@ -24,9 +24,10 @@ from beam_jobs.engine.publication import Publication, StagedFile, Target
 from beam_jobs.engine.run_report import Changes
 from beam_jobs.engine.states_files import paths as states_paths
 from beam_jobs.errors import InputError, TallyflowError
-from beam_jobs.files import InputFile, delete_file
+from beam_jobs.files import InputFile
 from beam_jobs.formats.layout import FILENAME, Layout
 from beam_jobs.options import LOCAL_RUNNER
+from beam_jobs.output_files import delete_file
 from beam_jobs.publishing.partition_folder import new_run_id
 from beam_jobs.sql import Plan
 from beam_jobs.sql.functions import APPROXIMATE

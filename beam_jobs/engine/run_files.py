@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from beam_jobs.errors import UsageError
-from beam_jobs.files import InputFile, is_remote, match_files
+from beam_jobs.files import InputFile, match_files
+from beam_jobs.filesystems import is_remote
 from beam_jobs.formats.formats import Compression
 
 

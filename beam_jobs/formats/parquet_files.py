@@ -18,7 +18,8 @@ import duckdb
 from beam_jobs.engine.reports import BlockReport
 from beam_jobs.engine.session import open_session, quote_name, quote_text
 from beam_jobs.errors import InputError
-from beam_jobs.files import InputFile, changed, is_remote
+from beam_jobs.files import InputFile, changed
+from beam_jobs.filesystems import is_remote
 from beam_jobs.formats import casts
 from beam_jobs.formats.parquet_footer import Chunk, Footer, read_footer
 from beam_jobs.formats.parquet_scratch import copy, link

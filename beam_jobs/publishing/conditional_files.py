@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from beam_jobs.errors import TallyflowError, UsageError
-from beam_jobs.files import is_remote
+from beam_jobs.filesystems import is_remote
 
 _SCHEME = "gs://"
 # Of requests to Cloud Storage; its client keeps ten connections.

@@ -12,7 +12,8 @@ from beam_jobs.engine.launch import file_read
 from beam_jobs.engine.run_report import Changes, FileChange, RunReport
 from beam_jobs.engine.task import Asked, Task
 from beam_jobs.errors import InputError
-from beam_jobs.files import InputFile, join_path
+from beam_jobs.files import InputFile
+from beam_jobs.filesystems import join_path
 from beam_jobs.publishing.conditional_files import open_store
 from beam_jobs.publishing.partition_folder import PartitionFolder, read_manifest
 from beam_jobs.publishing.partition_store import (

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from beam_jobs.datasets.partition import Partition
 from beam_jobs.errors import InputError, UsageError
-from beam_jobs.files import join_path
+from beam_jobs.filesystems import join_path
 from beam_jobs.publishing import manifest as manifests
 from beam_jobs.publishing.conditional_files import open_store
 from beam_jobs.publishing.manifest import Manifest

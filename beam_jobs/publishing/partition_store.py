@@ -12,7 +12,7 @@ import datetime
 from beam_jobs.checks.audit_report import AuditReport
 from beam_jobs.engine.run_report import RunReport
 from beam_jobs.errors import InputError, TallyflowError, UsageError
-from beam_jobs.files import join_path
+from beam_jobs.filesystems import join_path
 from beam_jobs.publishing import manifest as manifests
 from beam_jobs.publishing.conditional_files import ChangedMeanwhileError, Store, open_store
 from beam_jobs.publishing.manifest import Begun, Contents, Manifest, PublishedAggregate, Version

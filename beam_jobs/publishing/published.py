@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from beam_jobs.datasets.partition import Grain, Partition
 from beam_jobs.errors import UsageError
-from beam_jobs.files import join_path
+from beam_jobs.filesystems import join_path
 from beam_jobs.publishing import manifest as manifests
 from beam_jobs.publishing.conditional_files import open_store
 from beam_jobs.publishing.manifest import Manifest, Version

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from beam_jobs.engine.session import quote_name, quote_text
 from beam_jobs.errors import InputError
-from beam_jobs.files import is_remote, join_path
+from beam_jobs.filesystems import is_remote, join_path
 from beam_jobs.publishing.conditional_files import open_store
 from beam_jobs.publishing.manifest import Version
 from beam_jobs.publishing.partition_folder import PartitionFolder

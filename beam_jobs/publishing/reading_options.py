@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from beam_jobs.datasets.partition import Grain, Partition
 from beam_jobs.errors import InputError, UsageError
-from beam_jobs.files import join_path
+from beam_jobs.filesystems import join_path
 from beam_jobs.publishing import manifest as manifests
 from beam_jobs.publishing.conditional_files import open_store
 from beam_jobs.publishing.partition_folder import RESULTS

@@ -12,7 +12,8 @@ from beam_jobs.datasets.partition import Partition
 from beam_jobs.engine.run_report import RunReport
 from beam_jobs.engine.states_files import fingerprint
 from beam_jobs.errors import InputError
-from beam_jobs.files import join_path, local_copy
+from beam_jobs.files import local_copy
+from beam_jobs.filesystems import join_path
 from beam_jobs.publishing.manifest import Version
 from beam_jobs.publishing.partition_folder import PartitionFolder, read_manifest
 from beam_jobs.publishing.published import published

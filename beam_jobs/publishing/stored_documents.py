@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from beam_jobs.documents import Document
 from beam_jobs.errors import InputError
-from beam_jobs.files import join_path
+from beam_jobs.filesystems import join_path
 from beam_jobs.publishing.conditional_files import open_store
 
 _Kind = TypeVar("_Kind", bound=Document)

@@ -61,7 +61,7 @@ def load_jobs(
             has a type that BigQuery would change.
     """
     from beam_jobs.engine.run_report import RunReport  # noqa: PLC0415
-    from beam_jobs.files import join_path  # noqa: PLC0415
+    from beam_jobs.filesystems import join_path  # noqa: PLC0415
     from beam_jobs.publishing.stored_documents import read_document  # noqa: PLC0415
 
     if not folder.storage.startswith("gs://"):

@@ -21,7 +21,7 @@ from apache_beam.io.filesystem import BeamIOError, FileMetadata
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_jobs import files
+from beam_jobs import files, filesystems, output_files
 from beam_jobs.errors import InputError, TallyflowError, UsageError
 from beam_jobs.formats.decompress import decompressed
 
@@ -280,7 +280,7 @@ def test_a_written_file_replaces_the_old_one_and_leaves_nothing_else(tmp_path: P
     source, target = tmp_path / "source", tmp_path / "deep" / "er" / "result.csv"
     for content in (b"old", b"new"):
         source.write_bytes(content)
-        files.write_file(str(source), str(target))
+        output_files.write_file(str(source), str(target))
         assert target.read_bytes() == content
     assert [path.name for path in target.parent.iterdir()] == ["result.csv"]
 
@@ -290,7 +290,7 @@ def test_a_written_file_has_the_mode_that_umask_says(tmp_path: Path, mask: int) 
     (tmp_path / "source").touch()
     before = os.umask(mask)
     try:
-        files.write_file(str(tmp_path / "source"), str(tmp_path / "result"))
+        output_files.write_file(str(tmp_path / "source"), str(tmp_path / "result"))
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "result").stat().st_mode) == 0o666 & ~mask
@@ -311,7 +311,7 @@ def test_a_reader_never_sees_a_part_of_a_file(tmp_path: Path) -> None:
     reader.start()
     for number in range(20):
         (tmp_path / "source").write_bytes(contents[number % 2])
-        files.write_file(str(tmp_path / "source"), str(target))
+        output_files.write_file(str(tmp_path / "source"), str(target))
     done.set()
     reader.join()
     assert seen
@@ -330,7 +330,7 @@ def test_a_crash_while_writing_leaves_the_old_file(
 
     monkeypatch.setattr(shutil, "copyfileobj", crash)
     with pytest.raises(KeyboardInterrupt):
-        files.write_file(str(tmp_path / "source"), str(tmp_path / "result"))
+        output_files.write_file(str(tmp_path / "source"), str(tmp_path / "result"))
     assert (tmp_path / "result").read_bytes() == b"old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["result", "source"]
 
@@ -341,7 +341,7 @@ def test_an_unwritable_destination_is_an_error_that_names_it(tmp_path: Path, nam
     (tmp_path / "folder").mkdir()
     (tmp_path / "source").touch()
     with pytest.raises(TallyflowError, match=f"{name}: cannot be written: .* directory"):
-        files.write_file(str(tmp_path / "source"), str(tmp_path / name))
+        output_files.write_file(str(tmp_path / "source"), str(tmp_path / name))
 
 
 def test_a_staged_file_moves_once_and_a_second_call_is_no_error(tmp_path: Path) -> None:
@@ -349,24 +349,24 @@ def test_a_staged_file_moves_once_and_a_second_call_is_no_error(tmp_path: Path) 
     staged.write_bytes(b"new")
     target.write_bytes(b"old")
     for _ in range(2):
-        files.move_file(str(staged), str(target))
+        output_files.move_file(str(staged), str(target))
         assert target.read_bytes() == b"new"
     assert not staged.exists()
 
 
 def test_a_staged_file_that_is_lost_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(TallyflowError, match="result: cannot be written: No such file"):
-        files.move_file(str(tmp_path / ".staged"), str(tmp_path / "result"))
+        output_files.move_file(str(tmp_path / ".staged"), str(tmp_path / "result"))
 
 
 def test_a_deleted_file_is_gone_and_may_have_been(tmp_path: Path) -> None:
     (tmp_path / "f").touch()
     for _ in range(2):
-        files.delete_file(str(tmp_path / "f"))
+        output_files.delete_file(str(tmp_path / "f"))
     assert not (tmp_path / "f").exists()
     (tmp_path / "folder").mkdir()
     with pytest.raises(TallyflowError, match="folder: cannot be deleted"):
-        files.delete_file(str(tmp_path / "folder"))
+        output_files.delete_file(str(tmp_path / "folder"))
 
 
 # Filesystems of Beam's.
@@ -461,15 +461,15 @@ def test_remote_compressed_files_are_read_and_broken_ones_named(bucket: Path, en
 
 def test_remote_files_are_written_moved_and_deleted(bucket: Path) -> None:
     (bucket / "source").write_bytes(b"new")
-    files.write_file(str(bucket / "source"), "folder://bucket/out/.staged")
+    output_files.write_file(str(bucket / "source"), "folder://bucket/out/.staged")
     for _ in range(2):
-        files.move_file("folder://bucket/out/.staged", "folder://bucket/out/result")
+        output_files.move_file("folder://bucket/out/.staged", "folder://bucket/out/result")
     assert read("folder://bucket/out/result") == b"new"
     for _ in range(2):
-        files.delete_file("folder://bucket/out/result")
+        output_files.delete_file("folder://bucket/out/result")
     assert list((bucket / "out").iterdir()) == []
     with pytest.raises(TallyflowError, match=r"result: cannot be written: .*staged is gone"):
-        files.move_file("folder://bucket/out/.staged", "folder://bucket/out/result")
+        output_files.move_file("folder://bucket/out/.staged", "folder://bucket/out/result")
 
 
 def test_a_remote_file_that_is_missing_is_an_error_that_names_it(bucket: Path) -> None:
@@ -485,7 +485,9 @@ def test_a_scheme_that_nobody_knows_is_refused() -> None:
 
 
 def test_a_name_is_joined_to_a_folder_with_one_slash() -> None:
-    assert files.join_path("gs://bucket/out/", "f") == files.join_path("gs://bucket/out", "f")
+    assert filesystems.join_path("gs://bucket/out/", "f") == filesystems.join_path(
+        "gs://bucket/out", "f"
+    )
 
 
 def test_the_reason_is_the_innermost_of_the_errors_that_beam_wraps() -> None:
@@ -493,7 +495,7 @@ def test_the_reason_is_the_innermost_of_the_errors_that_beam_wraps() -> None:
     outer = BeamIOError("Match failed", {"gs://b/x*": inner})
     with (
         pytest.raises(InputError) as caught,
-        files._failing("gs://b/x*", "cannot be listed", InputError),
+        filesystems.failing("gs://b/x*", "cannot be listed", InputError),
     ):
         raise outer
     assert str(caught.value) == "gs://b/x*: cannot be listed: No such bucket"
