@@ -15,7 +15,7 @@ from google.cloud.storage import Bucket, Client
 from demo.lay_out_flights import days
 from demo.local_airflow import ROOT
 from local_cloud import LocalCloud
-from local_cloud.settings import HOST
+from local_cloud.settings import DEFAULT_PARALLEL_JOBS, HOST
 
 BUCKET = "tallyflow"
 REGION = "us-central1"
@@ -30,6 +30,7 @@ def started_cloud(
     with_airflow: bool = False,
     host: str = HOST,
     ports: Mapping[str, int] | None = None,
+    parallel_jobs: int = DEFAULT_PARALLEL_JOBS,
 ) -> Iterator[LocalCloud]:
     """Starts the local cloud with a bucket for the datasets, and ends it.
 
@@ -38,10 +39,16 @@ def started_cloud(
         with_airflow: Whether a Postgres is needed.
         host: The name of its container, for clients in others.
         ports: Of its services, by name; None for free ones.
+        parallel_jobs: How many Dataflow jobs run at once.
     """
     services = ["storage", "dataflow", "bigquery"] + (["postgres"] if with_airflow else [])
     with LocalCloud(
-        directory, services=services, buckets=[BUCKET], host=host, ports=ports
+        directory,
+        services=services,
+        buckets=[BUCKET],
+        host=host,
+        ports=ports,
+        parallel_jobs=parallel_jobs,
     ) as cloud:
         cloud.add_image(IMAGE, python=sys.executable, environment={"PYTHONPATH": str(ROOT)})
         yield cloud

@@ -17,6 +17,7 @@ from local_cloud.environment import DIRECTORY
 from local_cloud.files import Files
 from local_cloud.loopback import call, message
 from local_cloud.settings import (
+    DEFAULT_PARALLEL_JOBS,
     HOST,
     PORTS,
     SERVICES,
@@ -85,6 +86,7 @@ def _up(options: argparse.Namespace, files: Files) -> int:
             ports=dict(options.port),
             pass_through=options.pass_through,
             host=options.host,
+            parallel_jobs=options.parallel_jobs,
         )
         print(f"The local cloud in {files.directory} is ready.\n")
     except AlreadyRunningError:
@@ -250,6 +252,10 @@ def _add_up(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     up.add_argument(
         "--host", default=HOST, metavar="NAME",
         help="of the container it runs in, for clients in others: it then listens on all addresses",
+    )  # fmt: skip
+    up.add_argument(
+        "--parallel_jobs", type=int, default=DEFAULT_PARALLEL_JOBS, metavar="N",
+        help="how many Dataflow jobs run at once, the others wait (default: %(default)s)",
     )  # fmt: skip
     up.add_argument(
         "--without", action="append", default=[], metavar="SERVICE", choices=SERVICES[1:],

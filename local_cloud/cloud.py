@@ -20,6 +20,7 @@ from typing import Any
 from local_cloud.environment import client_environment, postgres_url
 from local_cloud.files import Files
 from local_cloud.settings import (
+    DEFAULT_PARALLEL_JOBS,
     DEFAULT_PROJECT,
     HOST,
     AlreadyRunningError,
@@ -60,6 +61,7 @@ class LocalCloud:
         ports: Mapping[str, int] | None = None,
         pass_through: Sequence[str] = (),
         host: str = HOST,
+        parallel_jobs: int = DEFAULT_PARALLEL_JOBS,
     ) -> None:
         """Says what is to be started.
 
@@ -71,8 +73,10 @@ class LocalCloud:
             ports: Ports by name, such as ``{"storage": 9000}``; by default free ones.
             pass_through: Hosts, not Google's, that clients can reach.
             host: The name of the container that it runs in, for clients in others.
+            parallel_jobs: How many Dataflow jobs run at once; the others wait.
         """
         self._wanted = (services, projects, buckets, ports or {}, pass_through, host)
+        self._parallel_jobs = parallel_jobs
         self._given = directory
         self._files: Files | None = None
         self._supervisor: subprocess.Popen[bytes] | None = None
@@ -96,6 +100,7 @@ class LocalCloud:
                 ports=ports,
                 pass_through=pass_through,
                 host=host,
+                parallel_jobs=self._parallel_jobs,
             )
         except BaseException:
             self._remove_temporary()
@@ -217,6 +222,7 @@ def start(
     ports: Mapping[str, int],
     pass_through: Sequence[str],
     host: str,
+    parallel_jobs: int = DEFAULT_PARALLEL_JOBS,
 ) -> tuple[Settings, subprocess.Popen[bytes]]:
     """Starts a local cloud, and waits until all of its services are ready.
 
@@ -229,6 +235,7 @@ def start(
         ports: Ports by name.
         pass_through: Hosts that clients can reach.
         host: The name under which clients reach it.
+        parallel_jobs: How many Dataflow jobs run at once.
 
     Returns:
         What it was started with, and its supervisor.
@@ -256,6 +263,7 @@ def start(
             buckets=tuple(buckets),
             pass_through=tuple(pass_through),
             host=host,
+            parallel_jobs=parallel_jobs,
         )
         save_settings(files.directory, settings)
         return settings, _start_supervisor(files, leashed=leashed)

@@ -51,6 +51,7 @@ def _service(name: str, files: Files, settings: Settings) -> Service:
             arguments += ["--project", project]
     if name == "dataflow":
         arguments += ["--grpc_port", str(settings.ports["dataflow_grpc"])]
+        arguments += ["--parallel_jobs", str(settings.parallel_jobs)]
     if name == "postgres":
         arguments += ["--password_file", str(files.postgres_password)]
 

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from local_cloud.files import Files, write_atomically
 from local_cloud.gateway.hosts import is_google
@@ -17,6 +18,7 @@ HOST = "127.0.0.1"
 EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - only where the user names a host for other containers
 DEFAULT_PROJECT = "local-project"
 DEFAULT_REGION = "us-central1"
+DEFAULT_PARALLEL_JOBS = 2
 POSTGRES_USER = "airflow"
 POSTGRES_DATABASE = "airflow"
 # The gateway is always there: it is what keeps clients from the real cloud.
@@ -50,6 +52,7 @@ class Settings:
         buckets: The buckets that are made when there is none of the name.
         pass_through: Hosts, not Google's, that the gateway lets clients reach.
         host: The name under which clients reach all services.
+        parallel_jobs: How many Dataflow jobs run at once.
     """
 
     services: tuple[str, ...]
@@ -58,6 +61,7 @@ class Settings:
     buckets: tuple[str, ...] = ()
     pass_through: tuple[str, ...] = ()
     host: str = HOST
+    parallel_jobs: int = DEFAULT_PARALLEL_JOBS
 
     @property
     def address(self) -> str:
@@ -82,9 +86,10 @@ def load_settings(directory: Path) -> Settings:
     """
     try:
         document = json.loads(Files(directory).settings.read_text())
-        ports, host = document.pop("ports"), document.pop("host", HOST)
-        lists = {key: tuple(value) for key, value in document.items()}
-        return Settings(ports=ports, host=host, **lists)
+        names = {"ports", "host", "parallel_jobs"} & document.keys()
+        single = {name: document.pop(name) for name in names}
+        lists: dict[str, Any] = {key: tuple(value) for key, value in document.items()}
+        return Settings(**single, **lists)
     except FileNotFoundError:
         raise LocalCloudError(
             f"{directory} has no local cloud. Start one there with `up`."

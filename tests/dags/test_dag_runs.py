@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -71,13 +70,3 @@ def test_the_daily_dag_writes_each_aggregate_of_its_partition(
         f" FROM read_csv('{file}', nullstr='NA') GROUP BY origin ORDER BY origin"
     ).fetchall()
     assert counted == expected
-
-
-def test_the_count_dag_writes_what_its_form_asks_for(airflow: Airflow, storage: Path) -> None:
-    form = {"pattern": "flights/*/*.csv", "mode": "file", "output": "counts/files.csv"}
-    airflow("dags", "test", "count_elements", "--conf", json.dumps(form))
-
-    (row,) = duckdb.execute(f"FROM '{storage}/counts/files.csv'").fetchall()
-    file = storage / "flights" / "date=2013-01-01" / "flights.csv"
-    content = file.read_bytes()
-    assert row == (str(file), content.count(b"\n"), len(content))

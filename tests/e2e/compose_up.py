@@ -14,7 +14,7 @@ import pytest
 
 from demo.airflow_client import AirflowClient
 from demo.local_airflow import ROOT, free_port
-from tests.e2e.drive import FLIGHTS, System, flights, publish_a_day_and_lose_the_scheduler
+from tests.e2e.drive import FLIGHTS, System, flights, publish_a_day
 
 # All processes of the container but its first, which then ends too, and with it the container.
 _KILL_ALL = ("python", "-c", "import os; os.kill(-1, 9)")
@@ -106,7 +106,7 @@ def _timed(what: str, do: Callable[[], System]) -> System:
 
 def test_a_day_is_published_and_outlives_the_containers(composed: Composed, tmp_path: Path) -> None:
     system = _timed("the first start, images included", composed.system)
-    publish_a_day_and_lose_the_scheduler(system, tmp_path)
+    publish_a_day(system, tmp_path)
     composed.make("down")
     again = _timed("the second start", composed.system)
     assert flights(again, tmp_path) == FLIGHTS

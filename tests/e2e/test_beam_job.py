@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -216,40 +214,6 @@ def test_a_task_lost_before_it_knew_its_job_finds_it_and_its_trigger_ends_it(
 
     assert asyncio.run(killed_while_it_waits())
     assert jobs.get(job.id).state == "JOB_STATE_CANCELLED"
-
-
-def test_a_job_whose_creation_is_answered_to_nobody_is_one_job_and_may_be_cancelled_by_others(
-    jobs: DataflowJobs, fault: Callable[..., None], tmp_path: Path
-) -> None:
-    task = Task("goes-on", tmp_path / "store")
-    fault(_CREATE, drop="response")
-    raised: list[BaseException] = []
-
-    def execute() -> None:
-        try:
-            task.operator("goes-on").execute(task.context())
-        except JobFailedError as error:
-            raised.append(error)
-
-    thread = threading.Thread(target=execute)
-    thread.start()
-    wait_for(task.store.exists)
-    (job,) = jobs_of(jobs, "goes-on")
-    jobs.cancel(job.id)
-    thread.join(90)
-    assert "was cancelled" in str(raised[0])
-    assert PermanentFailurePolicy().evaluate(raised[0], 1, 3).action is RetryAction.DEFAULT
-
-
-def test_a_task_that_is_told_to_end_ends_its_job(jobs: DataflowJobs, tmp_path: Path) -> None:
-    task = Task("lost", tmp_path / "store")
-    process = started(task, "lost")
-    wait_for(task.store.exists)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(60)
-    job = jobs.get(task.get("dataflow_job")["job_id"])
-    assert job.state == "JOB_STATE_CANCELLED"
-    assert not launchers("lost")
 
 
 def test_workers_get_beam_jobs_by_a_package_that_is_uploaded_once_for_all_runs(

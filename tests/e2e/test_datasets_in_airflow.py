@@ -15,7 +15,7 @@ from demo.airflow_client import Run
 from demo.healthy import api_problem, cloud_problem, heartbeat_problem
 from demo.local_airflow import ROOT
 from tests.e2e.conftest import Stack
-from tests.e2e.drive import System, publish_a_day_and_lose_the_scheduler
+from tests.e2e.drive import System, publish_a_day
 
 # The dataset begins on a Saturday: its first week, which began on 31 December, has two days.
 WEEK = ["2013-01-05", "2013-01-06"]
@@ -242,8 +242,12 @@ def test_what_is_healthy_is_said_to_be_and_what_is_not_has_its_reason(stack: Sta
     stack.bucket.blob(example).upload_from_string(content)
 
 
-def test_a_day_of_the_example_is_published_though_the_scheduler_is_lost(
-    stack: Stack, tmp_path: Path
-) -> None:
-    system = System(stack.airflow, stack.cloud.storage_url, lambda: stack.lose("scheduler"))
-    publish_a_day_and_lose_the_scheduler(system, tmp_path)
+def test_a_day_of_the_example_is_published(stack: Stack, tmp_path: Path) -> None:
+    publish_a_day(System(stack.airflow, stack.cloud.storage_url, kill_scheduler=None), tmp_path)
+
+
+def test_a_component_that_has_died_is_started_again(stack: Stack) -> None:
+    stack.lose("dag-processor")
+    for _ in stack.airflow.looks(120, stack.airflow.unhealthy):
+        if not stack.airflow.unhealthy():
+            return

@@ -104,7 +104,7 @@ def test_a_publication_that_is_killed_leaves_the_old_partition_or_the_new_one(
         folder = folder_in(f"{storage}/{len(seen)}")
         publish(folder, "old", 1, finished_run(folder, "old"))
         contents = finished_run(folder, "new")
-        line = 7 * len(seen) + 1
+        line = 23 * len(seen) + 1
         killed = killed_at_line(line, lambda of=folder, what=contents: publish(of, "new", 1, what))  # type: ignore[misc]
         seen.append(visible_run(folder))
         publish(folder, "after", 1, finished_run(folder, "after"))

@@ -96,14 +96,15 @@ def obey() -> None:
 
 cancelled = threading.Event()
 given = threading.Event()
-directories = [] if sys.argv[1] == "--like" else sys.argv[1:]
+is_spare = sys.argv[1] == "--like"
+directories = [] if is_spare else sys.argv[1:]
 ACTS: dict[str, Callable[[], None]] = {
     act.__name__: act for act in (succeed, fail, crash, wait, neglect)
 }
 
 if __name__ == "__main__":
     threading.Thread(target=obey, daemon=True).start()
-    if not directories:
+    if is_spare:
         given.wait()
         sys.stderr = (Path(directories[0]) / "log.txt").open("a", buffering=1)
     job = json.loads((Path(directories[0]) / "job.json").read_text())

@@ -77,7 +77,7 @@ _VALUES = st.text(
 
 
 @given(st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_a_well_formed_file_is_read_exactly(data: st.DataObject) -> None:
     width = data.draw(st.integers(1, 4))
     delimiter = data.draw(st.sampled_from([",", ";", "\t", "|", " ", "é", "||"]))
@@ -144,7 +144,7 @@ def _anything(draw: st.DrawFn) -> bytes:
 
 
 @given(_anything(), st.sampled_from(["\n", "\r\n", "\r"]), st.sampled_from(["VARCHAR", "BIGINT"]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 def test_every_record_is_a_row_or_a_reject(body: bytes, end: str, kind: str) -> None:
     data = f"a,b{end}".encode() + body
     rows, report = load(data, {"a": "VARCHAR", "b": kind}, null_strings=("", "NA"))
@@ -191,7 +191,7 @@ _TRICKY = st.sampled_from(
     separator=st.sampled_from(["T", " "]),
     quoted=st.booleans(),
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_arrow_reads_a_value_as_the_careful_reader_does_or_leaves_it(
     values: list[str], kind: str, separator: str, quoted: bool
 ) -> None:
@@ -216,7 +216,7 @@ def test_arrow_reads_a_value_as_the_careful_reader_does_or_leaves_it(
         [{}, {}, {"quote": ""}, {"quote": "'"}, {"escape": "\\"}, {"comment": "x"}]
     ),
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_no_block_size_and_no_cut_changes_a_row_or_a_reject(
     body: bytes,
     *,
@@ -241,7 +241,7 @@ def test_no_block_size_and_no_cut_changes_a_row_or_a_reject(
     rows=st.lists(st.lists(_VALUES, min_size=2, max_size=2), min_size=1, max_size=5),
     end=st.sampled_from(["\n", "\r\n"]),
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_every_cut_of_a_well_formed_file_gives_its_records(rows: list[list[str]], end: str) -> None:
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator=end, quoting=csv.QUOTE_ALL)

@@ -337,7 +337,7 @@ def test_an_aggregate_merges_for_every_type_it_takes(function: str, table: pa.Ta
     assert_same(query, table, CUTS, parts=2, nesting=[(0, 2), (1, 2), (0, 2)])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     cuts=st.lists(st.integers(0, 240), max_size=8).map(lambda inner: (0, *sorted(inner), 240)),
     query=st.sampled_from([query for query in QUERIES if "WHERE false" not in query]),

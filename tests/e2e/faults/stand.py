@@ -23,6 +23,8 @@ from local_cloud import LocalCloud
 from local_cloud.loopback import call
 
 HERE = Path(__file__).parent
+# Those that are held back take a place too.
+_PARALLEL_JOBS = 12
 # The time of the tasks of the DAGs that have a limit.
 LIMIT_SECONDS = 75
 _ACTIVE = {f"JOB_STATE_{name}" for name in ("QUEUED", "PENDING", "RUNNING", "CANCELLING")}
@@ -163,7 +165,7 @@ def started_stand(home: Path, *, heartbeat_seconds: int = 30) -> Iterator[Stand]
     signs.mkdir(parents=True)
     dags = shutil.copytree(HERE / "dags", home / "dags")
     shutil.copy(ROOT / "dags" / "dataset_dags.py", dags)
-    with started_cloud(None, with_airflow=True) as cloud:
+    with started_cloud(None, with_airflow=True, parallel_jobs=_PARALLEL_JOBS) as cloud:
         environment = {
             **airflow_environment(home, f"gs://{BUCKET}", cloud.postgres_url),
             **cloud.environment,
