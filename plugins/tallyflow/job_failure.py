@@ -11,6 +11,8 @@ from airflow.sdk.definitions.retry_policy import RetryDecision
 from airflow.sdk.exceptions import AirflowException
 from googleapiclient.errors import HttpError
 
+from tallyflow.dataflow_jobs import JobGoneError
+
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
@@ -76,6 +78,9 @@ def permanent_reason(exception: BaseException) -> str | None:
     """Why another try would fail in the same way; None where it need not."""
     error: BaseException | None = exception
     while error is not None:
+        if isinstance(error, JobGoneError):
+            # Dataflow answers 404, but another job may well be launched.
+            return None
         if isinstance(error, HttpError) and int(error.resp.status) in _PERMANENT_STATUS:
             return _PERMANENT_STATUS[int(error.resp.status)]
         if isinstance(error, JobFailedError | LauncherError):

@@ -162,6 +162,12 @@ def test_a_job_without_a_message_still_has_its_page() -> None:
     )
 
 
+def gone() -> JobGoneError:
+    error = JobGoneError("Dataflow has no job 1")
+    error.__cause__ = http_error(404)
+    return error
+
+
 def test_counters_are_summed_over_steps_and_those_of_done_work_hold() -> None:
     def metric(name: str, value: object, **context: str) -> dict[str, Any]:
         named = {"origin": "user", "name": name, "context": context}
@@ -192,6 +198,7 @@ def test_counters_are_summed_over_steps_and_those_of_done_work_hold() -> None:
         (JobFailedError("x@y does not have storage.objects.get access to the object"), False),
         (JobFailedError("ValueError: record 403 in 404 files"), True),
         (NoAnswerError("for 600 s"), True),
+        (gone(), True),
     ],
 )
 def test_only_what_may_succeed_is_tried_again(error: Exception, is_tried_again: bool) -> None:

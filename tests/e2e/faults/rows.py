@@ -333,7 +333,7 @@ CHAINS: tuple[tuple[Row, ...], ...] = tuple(
         " kill-triggerer-deferred kill-scheduler-deferred kill-resumed",
         "create-answer-lost list-503 storage-503 tokens-500-launching get-503-waiting"
         " worker-killed",
-        "job-is-cancelled-waiting cleared-waiting marked-failed-waiting",
+        "job-vanishes-waiting job-is-cancelled-waiting cleared-waiting marked-failed-waiting",
         "cleared-deferred job-fails-deferred",
         "job-vanishes-deferred marked-success-deferred",
         "out-of-time-waiting",
