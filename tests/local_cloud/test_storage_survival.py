@@ -101,7 +101,7 @@ def _write(url: str, number: int, acknowledged: dict[str, bytes], stop: threadin
                     if source is not None:
                         http.session.post(whole, json=sources).raise_for_status()
                         acknowledged[f"{number}-whole"] = source * 2
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
             # It may have been committed or not: the last step of this name is not compared.
             acknowledged.pop(f"{number}-whole" if step % 4 == 3 else name, None)
             return
