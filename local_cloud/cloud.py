@@ -33,6 +33,7 @@ from local_cloud.settings import (
     choose_ports,
     is_local_cloud,
     load_settings,
+    make_directory,
     prepare_directory,
     save_settings,
 )
@@ -251,8 +252,9 @@ def start(
     check_host(host, checked)
     if buckets and "storage" not in checked:
         raise LocalCloudError("Buckets take the storage service, which is left out.")
-    prepare_directory(files.directory)
+    make_directory(files.directory)
     with _starting(files):
+        prepare_directory(files.directory)
         if is_running(files):
             raise AlreadyRunningError(f"A local cloud runs in {files.directory} already.")
         earlier = load_settings(files.directory).ports if is_local_cloud(files.directory) else {}

@@ -106,14 +106,25 @@ def save_settings(directory: Path, settings: Settings) -> None:
     write_atomically(Files(directory).settings, json.dumps(document, indent=2) + "\n")
 
 
-def prepare_directory(directory: Path) -> None:
-    """Makes the directory of a local cloud.
+def make_directory(directory: Path) -> None:
+    """Makes the directory of a local cloud, if it is not there.
 
     Raises:
-        LocalCloudError: It has files of somebody else, or cannot be made.
+        LocalCloudError: It cannot be made.
     """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise LocalCloudError(f"{directory} cannot be used: {error.strerror}.") from None
+
+
+def prepare_directory(directory: Path) -> None:
+    """Makes a directory that of a local cloud; for one process at a time.
+
+    Raises:
+        LocalCloudError: It has files of somebody else, or cannot be written.
+    """
+    try:
         if not is_local_cloud(directory) and any(directory.iterdir()):
             raise LocalCloudError(
                 f"{directory} has files that are not a local cloud's. Choose an empty directory."
