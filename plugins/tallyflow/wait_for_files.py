@@ -17,6 +17,7 @@ from tallyflow.awaited import Awaited, Found
 
 # Between two looks: a listing each, by a trigger that there may be a thousand of.
 LOOK_EVERY = timedelta(seconds=60)
+_FIRST_LOOK_SECONDS = 5.0
 
 
 class FilesTrigger(BaseTrigger):
@@ -42,6 +43,9 @@ class FilesTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Looks until the files are there, or the time is up."""
         awaited, until = Awaited(**self.awaited), datetime.fromisoformat(self.until)
+        # Not at once: the task has just looked, and one that goes on before the scheduler has heard
+        # of its being deferred is taken for one that ended wrongly.
+        await asyncio.sleep(min(self.every, _FIRST_LOOK_SECONDS))
         while True:
             now = datetime.now(UTC)
             try:
