@@ -58,6 +58,12 @@ def test_the_newest_file_has_to_be_unchanged_for_so_long(
     assert is_complete or "b.csv changed at 05:50:30 UTC" in found.text
 
 
+@pytest.fixture
+def looks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no scheduler that has to hear first of the task's being deferred."""
+    monkeypatch.setattr("tallyflow.wait_for_files._FIRST_LOOK_SECONDS", 0)
+
+
 def test_the_trigger_fires_when_the_file_comes(tmp_path: Path) -> None:
     until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=5)
     trigger = FilesTrigger({"pattern": f"{tmp_path}/*.csv"}, until.isoformat(), 0.01)
@@ -76,6 +82,7 @@ def test_the_trigger_fires_when_the_file_comes(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.usefixtures("looks_at_once")
 def test_the_trigger_fires_when_the_time_is_up_or_the_storage_cannot_be_listed(
     tmp_path: Path,
 ) -> None:
@@ -89,6 +96,7 @@ def test_the_trigger_fires_when_the_time_is_up_or_the_storage_cannot_be_listed(
         assert asyncio.run(fire())["is_complete"] is False
 
 
+@pytest.mark.usefixtures("looks_at_once")
 @pytest.mark.parametrize("when_missing", ["fail", "skip", "publish_empty"])
 def test_a_storage_that_cannot_be_listed_is_not_taken_for_an_empty_one(when_missing: str) -> None:
     until = datetime.datetime.now(datetime.UTC)
