@@ -19,6 +19,7 @@ from beam_jobs.publishing.partition_folder import PartitionFolder
 from tallyflow import partition_tasks
 from tallyflow.dataflow_jobs import DataflowJobs
 from tallyflow.job_usage import JOB_USAGE, usage_of, used_by
+from tests.dags.test_partition_tasks import DATASET
 from tests.unit.published_parts import publish_part
 
 _LOG = structlog.get_logger()
@@ -90,15 +91,6 @@ def test_no_answer_is_no_usage_and_no_failure(monkeypatch: pytest.MonkeyPatch) -
     assert used_by(jobs, "j1", {}, _LOG) is None
 
 
-_DATASET = """
-description: Flights
-owner: tests
-start_date: 2013-01-01
-pattern: "in/{date}.csv"
-aggregates: {total: SELECT count(*) AS n FROM input}
-"""
-
-
 @pytest.mark.parametrize(
     ("used", "is_in_it"),
     [
@@ -111,7 +103,7 @@ def test_the_report_has_what_the_job_used_and_a_run_goes_on_without_it(
     used: dict[str, Any] | None, is_in_it: bool, tmp_path: Path
 ) -> None:
     path = tmp_path / "flights.yaml"
-    path.write_text(_DATASET)
+    path.write_text(DATASET)
     dataset = load_dataset(path)
     day = Partition.parse("2013-01-01", "day")
     version = publish_part(tmp_path, dataset, day, pa.table({"x": [1]}), columns={"x": "BIGINT"})
